@@ -1,0 +1,65 @@
+# Every target that runs something sets up what it needs first; a second run finds it done.
+# `make help` lists the targets: the text after ## is what it prints.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# The environment in .venv decides what Python sees, not the caller's shell.
+unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP
+
+PY := .venv/bin/python
+PYTEST := $(PY) -m pytest
+ARGS ?=
+SECONDS_EACH := $(if $(SECONDS),$(SECONDS),30)
+
+.PHONY: help setup setup-test demo test unit lint check soak bench fuzz golden lock clean kernel-matrix
+
+help: ## Show this list
+	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
+
+setup: ## Install what the demo needs: Debian packages, .venv, the project (root, once)
+	@tools/setup.sh run
+
+setup-test: ## Install also the real programs that the tests put into the mesh
+	@tools/setup.sh test
+
+demo: setup ## Mesh three real servers and real clients, and show what happened (ARGS="--once --json")
+	@.venv/bin/meshtrio demo $(ARGS)
+
+test: setup-test ## Run all tests but bench and soak; as root, or the kernel's tests skip (ARGS="-k relay")
+	@$(PYTEST) $(ARGS)
+
+unit: setup ## Run the tests that need neither root nor the kernel
+	@$(PYTEST) -m "not kernel and not world" $(ARGS)
+
+lint: setup ## Check format, lint, types and the tree's own rules
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+	@$(PYTEST) -q tests/style
+
+check: lint test ## Run all that a change must pass: lint and test
+
+soak: setup-test ## Run the long tests: gigabytes, thousands of connections, every byte compared
+	@$(PYTEST) --soak $(ARGS)
+
+bench: setup-test ## Measure against unmeshed and HAProxy, ratios in one run (ARGS="--help" lists more)
+	@$(PY) -m tests.bench $(ARGS)
+
+fuzz: setup ## Throw bytes at every parser (SECONDS=30 each, ARGS=name)
+	@$(PY) -m tests.fuzz --seconds $(SECONDS_EACH) $(ARGS)
+
+golden: setup-test ## Rewrite the golden files and show how they change
+	@$(PYTEST) -q --golden-update $(ARGS)
+
+lock: ## Resolve pyproject.toml's ranges anew into the two lock files
+	@tools/lock.sh
+
+kernel-matrix: ## Run the kernel's tests on Debian's kernels under qemu (KERNELS="5.10 6.1")
+	@vagrant/kernel-matrix $(KERNELS)
+
+clean: ## Remove everything that make has made here (not the Debian packages)
+	@rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	@find . -path ./.git -prune -o -name __pycache__ -type d -print0 | xargs -0 -r rm -rf
