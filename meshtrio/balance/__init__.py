@@ -1,0 +1,1 @@
+"""Core. Stage 4: which endpoint?"""

@@ -1,0 +1,1 @@
+"""Core. Services, endpoints, snapshots."""

@@ -1,0 +1,80 @@
+"""Core. What a service is: a name, ports, and endpoints behind each. Does not know where it comes from."""
+
+import enum
+
+import msgspec
+
+from meshtrio.address import Address
+
+
+class Health(enum.Enum):
+    """What is known about an endpoint."""
+
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+
+
+class Endpoint(msgspec.Struct, frozen=True, gc=False):
+    """One ip:port that serves one port of a service. `id` is unique among the endpoints of that port."""
+
+    id: str
+    address: Address
+    weight: int = 1
+    zone: str = ""
+    health: Health = Health.HEALTHY
+    draining: bool = False
+
+    @property
+    def ready(self) -> bool:
+        """Say whether new connections should go here while there is a choice."""
+        return self.health is Health.HEALTHY and not self.draining
+
+
+class ServicePort(msgspec.Struct, frozen=True, gc=False):
+    """A port that callers dial at the virtual IPs, and the endpoints that serve it.
+
+    The endpoints stand here and not beside the ports, so that the connection path never has to filter them.
+    """
+
+    name: str
+    port: int
+    endpoints: tuple[Endpoint, ...] = ()
+
+
+class Service(msgspec.Struct, frozen=True, gc=False):
+    """A name with ports, endpoints, and maybe virtual IPs (16 bytes each, IPv4 mapped, as in an Address)."""
+
+    name: str
+    namespace: str = "default"
+    vips: tuple[bytes, ...] = ()
+    ports: tuple[ServicePort, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """What this service is found by in a catalog: "namespace/name"."""
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """All endpoints of all ports, in the order of the ports."""
+        return tuple(endpoint for port in self.ports for endpoint in port.endpoints)
+
+    def port_named(self, name: str) -> ServicePort:
+        """Find a port by its name. KeyError if there is none."""
+        for port in self.ports:
+            if port.name == name:
+                return port
+        raise KeyError(name)
+
+
+class Found(msgspec.Struct, frozen=True, gc=False):
+    """What a dialled address belongs to.
+
+    With an endpoint the caller dialled that very one (a headless service, or an address learnt elsewhere),
+    and no other may be chosen for it. Without, the caller dialled a virtual IP, and any endpoint of the port
+    serves.
+    """
+
+    service: Service
+    port: ServicePort
+    endpoint: Endpoint | None = None

@@ -1,0 +1,77 @@
+"""Core. A mapping that is replaced instead of edited, at a cost that follows the change. Does not know
+services.
+
+A plain dict would be copied whole for each change: 2 ms at 100,000 entries, for every event. Here the
+entries lie in many small dicts, and a change copies those it touches, and the row that holds them. Two
+mappings that came from each other share all other small dicts, so that what differs is found without looking
+at the rest.
+"""
+
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from typing import Generic, Self, TypeVar
+
+SHARDS = 1024
+"""How many small dicts there are: 100 entries in each at 100,000, and 8 KiB for the row."""
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+_ROW: tuple[dict[object, object], ...] = ({},) * SHARDS
+
+
+class Shards(Generic[K, V]):
+    """An immutable mapping. Two that came by different ways are compared by `differing`, not by `==`."""
+
+    __slots__ = ("_count", "_row")
+
+    def __init__(self) -> None:
+        self._row: tuple[dict[K, V], ...] = _ROW  # type: ignore[assignment]  # empty fits any types
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[K]:
+        for shard in self._row:
+            yield from shard
+
+    def get(self, key: K) -> V | None:
+        """Find what is kept for this key; None if nothing is."""
+        return self._row[hash(key) % SHARDS].get(key)
+
+    def changed(self, changes: Mapping[K, V | None]) -> Self:
+        """Make a mapping with these entries put in, and those of value None left out.
+
+        The same object comes back if nothing changes; a value that equals the old one is no change.
+        """
+        touched: dict[int, dict[K, V]] = {}
+        count = self._count
+        for key, value in changes.items():
+            at = hash(key) % SHARDS
+            shard = touched[at] if at in touched else self._row[at]
+            old = shard.get(key)
+            if value is old or value == old:
+                continue
+            if at not in touched:
+                shard = touched[at] = dict(shard)
+            if value is None:
+                del shard[key]
+            else:
+                shard[key] = value
+            count += (old is None) - (value is None)
+        if not touched:
+            return self
+        made = type(self)()
+        row = list(self._row)
+        for at, shard in touched.items():
+            row[at] = shard
+        made._row, made._count = tuple(row), count
+        return made
+
+    def differing(self, other: "Shards[K, V]") -> Iterable[K]:
+        """Find the keys whose values differ between the two, looking only at what they do not share."""
+        for mine, theirs in zip(self._row, other._row, strict=True):
+            if mine is not theirs:
+                for key in mine.keys() | theirs.keys():
+                    if mine.get(key) != theirs.get(key):
+                        yield key

@@ -1,0 +1,1 @@
+"""Core. What the configuration may say, and what is wrong with it."""

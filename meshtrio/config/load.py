@@ -1,0 +1,154 @@
+"""Core. From text, environment and flags to a Config, or to all that is wrong. Does not read files or
+variables.
+
+The file says least, MESHTRIO_SECTION__KEY stands above it, flags above both. The three are laid over each
+other as plain trees first, and only what is left on top is looked at; each value remembers where it came
+from.
+"""
+
+import difflib
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+import yaml
+
+from meshtrio.config.fault import Fault, Faults, meant, shown
+from meshtrio.config.rules import breaches
+from meshtrio.config.schema import Config
+from meshtrio.config.shape import Shaping, is_struct, origin_of
+from meshtrio.config.tree import Tree, read_tree
+
+ENV_PREFIX = "MESHTRIO_"
+
+
+class ConfigFaults(Faults):
+    """All that is wrong with a configuration. What was running before should go on running."""
+
+    subject = "config"
+
+
+def load(text: str | None, environ: Mapping[str, str], flags: Mapping[str, object]) -> Config:
+    """Read a configuration from the text of a file (None: there is none), variables, and flags.
+
+    `environ` is the whole environment; what does not begin with MESHTRIO_ is not looked at. `flags` are
+    values by path, as in {"timeouts.drain_s": 10}; one that is None was not given. Raises ConfigFaults with
+    everything that is wrong; what a stronger layer covers is not looked at.
+    """
+    try:
+        tree = Tree() if text is None else read_tree(text)
+    except Faults as unreadable:
+        raise ConfigFaults(unreadable.faults) from None
+    if not isinstance(tree.value, dict | None):
+        raise ConfigFaults(
+            [Fault("", f"is {shown(tree.value)} (want a mapping of {', '.join(_sections())})")]
+        )
+    layers = _Layers(tree)
+    for name, value in environ.items():
+        layers.variable(name, value)
+    for path, given in flags.items():
+        if given is not None:
+            layers.flag(path, given)
+    shaping = Shaping(layers.origins, frozenset(layers.loose))
+    config = shaping.struct(Config, layers.value)
+    assert config is not None, "every setting has a default"
+    faults = [*tree.faults, *layers.faults, *shaping.faults]
+    broken = {fault.path for fault in faults}
+    for breach in breaches(config):
+        # A default that stands in for a faulty value must not be blamed for anything.
+        if not any(_touches(path, broken) for path in breach.paths):
+            origins = (origin_of(path, layers.origins) for path in breach.paths)
+            faults.append(Fault(breach.paths[0], breach.says, next(filter(None, origins), "")))
+    if faults:
+        raise ConfigFaults(faults)
+    return config
+
+
+def dump(config: Config) -> str:
+    """Write a configuration as YAML, with every setting. `load` reads it back as an equal one."""
+    text: str = yaml.safe_dump(msgspec.to_builtins(config), sort_keys=False, default_flow_style=False)
+    return text
+
+
+def setting_paths() -> tuple[str, ...]:
+    """List the paths of all settings, as flags and variables name them."""
+    return tuple(
+        f"{section}.{name}" if name else section
+        for section, names in _sections().items()
+        for name in names or ("",)
+    )
+
+
+class _Layers:
+    """One tree, laid together from several, and where each value came from."""
+
+    def __init__(self, tree: Tree) -> None:
+        self.value: dict[str, object] = dict(tree.value) if isinstance(tree.value, dict) else {}
+        self.origins = {path: f"line {line}" for path, line in tree.lines.items()}
+        self.loose: set[str] = set()
+        self.faults: list[Fault] = []
+
+    def variable(self, name: str, value: str) -> None:
+        """Lay one variable over what is there."""
+        if not name.startswith(ENV_PREFIX):
+            return
+        path = name.removeprefix(ENV_PREFIX).lower().replace("__", ".")
+        if path in _PATHS:
+            self._lay(path, value, name)
+        elif path in _sections():
+            wanted = f"want {name}__KEY" if _sections()[path] else "want it in the file"
+            self.faults.append(Fault(name, f"is more than one value ({wanted})"))
+        elif "." in path:
+            self.faults.append(Fault(name, f"is not known ({_meant_variable(path)})"))
+        else:
+            # Without a section it may be a stranger: Kubernetes sets MESHTRIO_PORT and MESHTRIO_SERVICE_HOST
+            # in every pod beside a Service called meshtrio. Only what is nearly ours is taken for a slip.
+            near = difflib.get_close_matches(path, [one for one in _PATHS if "." not in one], n=1, cutoff=0.8)
+            if near:
+                self.faults.append(Fault(name, f"is not known (did you mean {ENV_PREFIX}{near[0].upper()}?)"))
+
+    def flag(self, path: str, value: object) -> None:
+        """Lay one flag over what is there."""
+        if path in _PATHS:
+            self._lay(path, value, "flag")
+        else:
+            self.faults.append(Fault(path, f"is not known ({meant(path, _PATHS)})", "flag"))
+
+    def _lay(self, path: str, value: object, origin: str) -> None:
+        section, dot, name = path.partition(".")
+        if dot:
+            there = self.value.get(section)
+            if there is not None and not isinstance(there, dict):
+                return  # the section itself is faulty, and is reported as such
+            self.value[section] = {**(there or {}), name: value}
+        else:
+            self.value[section] = value
+        self.origins = {at: was for at, was in self.origins.items() if not at.startswith(f"{path}[")}
+        self.origins[path] = origin
+        self.loose.add(path)
+
+
+def _sections() -> dict[str, tuple[str, ...]]:
+    """Give each top-level name, with the names below it; none for one that holds a value itself."""
+    sections: dict[str, tuple[str, ...]] = {}
+    for field in msgspec.structs.fields(Config):
+        kind: Any = field.type
+        sections[field.encode_name] = kind.__struct_fields__ if is_struct(kind) else ()
+    return sections
+
+
+# Workloads are a list of mappings, which no variable or flag can hold.
+_PATHS = tuple(path for path in setting_paths() if path != "workloads")
+
+
+def _meant_variable(path: str) -> str:
+    near = difflib.get_close_matches(path, _PATHS, n=1)
+    if near:
+        return f"did you mean {ENV_PREFIX}{near[0].upper().replace('.', '__')}?"
+    sections = ", ".join(section for section, names in _sections().items() if names)
+    return f"want {ENV_PREFIX}SECTION__KEY, of the sections {sections}"
+
+
+def _touches(path: str, broken: set[str]) -> bool:
+    """Say whether something at, above or below this path is broken."""
+    return any(f"{path}.".startswith((f"{one}.", f"{one}[")) or one.startswith(f"{path}.") for one in broken)

@@ -1,0 +1,51 @@
+"""Core. What must hold between settings. Does not know where they come from."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from meshtrio.config.schema import Config
+
+SOCKET_PATH_BYTES = 107
+"""The longest path of a unix socket (sun_path without its last zero, unix(7))."""
+
+
+class Breach(msgspec.Struct, frozen=True):
+    """A rule that is broken: what it is about, the first path being the one to blame."""
+
+    paths: tuple[str, ...]
+    says: str
+
+
+def breaches(config: Config) -> Iterator[Breach]:
+    """Find all rules that this configuration breaks."""
+    yield from _paths(config)
+    yield from _ports(config)
+    yield from _workloads(config)
+
+
+def _paths(config: Config) -> Iterator[Breach]:
+    if len(config.paths.control.encode()) > SOCKET_PATH_BYTES:
+        yield Breach(("paths.control",), f"is too long for a socket (want {SOCKET_PATH_BYTES} bytes at most)")
+
+
+def _ports(config: Config) -> Iterator[Breach]:
+    ports = config.ports
+    taken: dict[int, str] = {}
+    for name, port in (("inbound", ports.inbound), ("outbound", ports.outbound), ("admin", ports.admin)):
+        path = f"ports.{name}"
+        if port in taken:
+            yield Breach((path, taken[port]), f"is {port}, and so is {taken[port]} (want different ports)")
+        taken.setdefault(port, path)
+
+
+def _workloads(config: Config) -> Iterator[Breach]:
+    first: dict[str, int] = {}
+    for at, workload in enumerate(config.workloads):
+        path = f"workloads[{at}]"
+        if workload.name in first:
+            says = f'is "{workload.name}", as workloads[{first[workload.name]}] is (want different names)'
+            yield Breach((f"{path}.name",), says)
+        first.setdefault(workload.name, at)
+        if not workload.cgroup and not workload.netns:
+            yield Breach((path,), "has neither cgroup nor netns (want at least one)")

@@ -1,0 +1,155 @@
+"""Core. What the configuration can say: every setting, its type, its default. Does not know how it is
+written.
+
+Imported by the agent and by workers, so it stays light: no YAML here.
+"""
+
+import ipaddress
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+from meshtrio.config.shape import Means
+
+Path = Annotated[str, Meta(pattern=r"^/[^\x00]*\Z", description="an absolute path")]
+Port = Annotated[int, Meta(ge=1, le=65535, description="a port, 1 to 65535")]
+Label = Annotated[
+    str, Meta(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z", description="a DNS label, as in shop-2")
+]
+Count = Annotated[int, Meta(ge=1, le=1_000_000, description="a count, 1 to 1000000")]
+Ip = Annotated[str, Meta(description="an IP address, as in 10.0.0.1 or fd00::1"), Means(ipaddress.ip_address)]
+Cidr = Annotated[
+    str,
+    Meta(description="a network, as in 10.0.0.0/8 or fd00::/8, with nothing behind its length"),
+    Means(ipaddress.ip_network),
+]
+
+
+class Paths(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where things are kept."""
+
+    control: Path = "/run/meshtrio/control.sock"
+    """The control socket, mode 0600."""
+    pins: Path = "/sys/fs/bpf/meshtrio"
+    """Where kernel objects are pinned, so that they survive the agent. On a bpffs."""
+    cache: Path = "/var/cache/meshtrio"
+    """Compiled programs."""
+
+
+class Ports(Struct, frozen=True, forbid_unknown_fields=True):
+    """The ports we listen on."""
+
+    inbound: Port = 15001
+    outbound: Port = 15002
+    admin: Port = 15003
+
+
+class Admin(Struct, frozen=True, forbid_unknown_fields=True):
+    """The admin port's other half."""
+
+    bind: Ip = "127.0.0.1"
+
+
+class Catalog(Struct, frozen=True, forbid_unknown_fields=True):
+    """Where services become known."""
+
+    file: Annotated[
+        str, Meta(pattern=r"^(/[^\x00]*)?\Z", description="an absolute path, or empty for none")
+    ] = ""
+
+
+class Exclude(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is never caught. The doors and the admin port are excluded besides, whatever stands here."""
+
+    outbound_ports: tuple[Port, ...] = ()
+    inbound_ports: tuple[Port, ...] = (22,)
+    """22, so that nobody locks himself out of a machine by meshing it."""
+    outbound_cidrs: tuple[Cidr, ...] = ()
+
+
+class Limits(Struct, frozen=True, forbid_unknown_fields=True):
+    """How much is carried at once. What comes beyond is refused at once, with Outcome.LIMIT."""
+
+    connections: Count = 10_000
+    """Of one worker."""
+    per_workload: Count = 10_000
+    """Of one workload in one worker."""
+    pending: Count = 4096
+    """Accepted in one worker, and not connected to an endpoint yet."""
+
+
+class Timeouts(Struct, frozen=True, forbid_unknown_fields=True):
+    """How long is waited for what."""
+
+    connect_s: Annotated[float, Meta(ge=0.01, le=300, description="seconds, 0.01 to 300")] = 5.0
+    """For a connection to any endpoint, all tries together."""
+    connect_try_s: Annotated[float, Meta(ge=0.01, le=300, description="seconds, 0.01 to 300")] = 2.0
+    """For one endpoint, before the next one is tried. Longer than connect_s is as long as connect_s."""
+    idle_s: Annotated[float, Meta(ge=0, le=604_800, description="seconds, 0 (never) to 604800")] = 3600.0
+    """Without a byte in either direction."""
+    drain_s: Annotated[float, Meta(ge=0, le=600, description="seconds, 0 to 600")] = 30.0
+    """For connections to end by themselves when we stop."""
+
+
+class Keepalive(Struct, frozen=True, forbid_unknown_fields=True):
+    """TCP keep-alive on both sides of a connection, as TCP_KEEPIDLE, TCP_KEEPINTVL and TCP_KEEPCNT."""
+
+    after_s: Annotated[int, Meta(ge=0, le=32_767, description="whole seconds, 0 (never) to 32767")] = 60
+    every_s: Annotated[int, Meta(ge=1, le=32_767, description="whole seconds, 1 to 32767")] = 15
+    probes: Annotated[int, Meta(ge=1, le=127, description="a count, 1 to 127")] = 4
+
+
+class Log(Struct, frozen=True, forbid_unknown_fields=True):
+    """What is logged, on standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["json", "text"] = "json"
+
+
+class Workload(Struct, frozen=True, forbid_unknown_fields=True):
+    """A workload that is there as long as the agent: a cgroup, a network namespace, or both."""
+
+    name: Label
+    cgroup: Annotated[str, Meta(pattern=r"^(/[^\x00]*)?\Z", description="an absolute path of a cgroup")] = ""
+    netns: Annotated[str, Meta(pattern=r"^(/[^\x00]*)?\Z", description="an absolute path of a namespace")] = (
+        ""
+    )
+    ports: tuple[Port, ...] = ()
+    """The ports to catch inbound. None: those it listens on."""
+    on_agent_loss: Annotated[Literal["open", "closed", ""], Meta(description="open, closed, or nothing")] = ""
+    """Empty: as for all."""
+
+
+class Config(Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole configuration. Every setting has a default, so an empty file is a good one."""
+
+    node: Annotated[str, Meta(max_length=253, description="a name of 253 characters at most")] = ""
+    """How this node is called. Empty: its host name."""
+    workers: Annotated[
+        Annotated[int, Meta(ge=0, le=256)] | Literal["auto"],
+        Meta(description="auto (one a core), or a count, 0 (inside the agent) to 256"),
+    ] = "auto"
+    rung: Literal["auto", "ebpf", "nft"] = "auto"
+    """How connections are caught. auto: by eBPF, and by nf_tables where eBPF is refused."""
+    passthrough: Literal["allow", "deny"] = "allow"
+    """What becomes of a destination that is no service."""
+    on_agent_loss: Literal["open", "closed"] = "open"
+    """What new connections meet when the agent is gone: the network as it is, or a refusal."""
+    source_address: Literal["auto", "fixed"] = "auto"
+    """What a called program sees: the caller's address where that is possible, or always a fixed one."""
+    paths: Paths = Paths()
+    ports: Ports = Ports()
+    admin: Admin = Admin()
+    catalog: Catalog = Catalog()
+    exclude: Exclude = Exclude()
+    limits: Limits = Limits()
+    timeouts: Timeouts = Timeouts()
+    keepalive: Keepalive = Keepalive()
+    log: Log = Log()
+    workloads: tuple[Workload, ...] = ()
+
+    @property
+    def inbound_exclusions(self) -> frozenset[int]:
+        """The ports that are never caught inbound: those excluded, our doors, and the admin port."""
+        ours = (self.ports.inbound, self.ports.outbound, self.ports.admin)
+        return frozenset((*self.exclude.inbound_ports, *ours))

@@ -1,0 +1,1 @@
+"""Core. Stage 2: what does it speak?"""

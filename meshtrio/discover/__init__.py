@@ -1,0 +1,1 @@
+"""Shell. Where services become known."""

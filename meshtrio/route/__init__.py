@@ -1,0 +1,1 @@
+"""Core. Stage 3: which service, which rule, may it?"""

@@ -1,0 +1,147 @@
+"""The file of services: what it can say, and what it is told when it is wrong."""
+
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshtrio.address import Address
+from meshtrio.catalog.document import CatalogFaults, read_services
+from meshtrio.catalog.service import Endpoint, Service, ServicePort
+
+SHORT = """
+services:
+  - name: web            # DNS label; namespace: default
+    vips: [10.96.0.10, "fd00:96::10"]
+    ports: [{name: http, port: 80}]
+    endpoints:
+      - 127.0.0.1:8081
+      - {address: "[::1]:8083", weight: 2, zone: a, draining: true}
+"""
+
+LONG = """
+services:
+  - name: web
+    namespace: shop
+    ports: [{name: http, port: 80}, {name: admin, port: 81}]
+    endpoints:
+      - {ip: 10.0.0.1, ports: {http: 8080, admin: 8081}}
+      - {ip: "fd00::1", ports: {http: 8080}, weight: 0}
+"""
+
+
+def test_the_short_form() -> None:
+    first, second = Address.parse("127.0.0.1:8081"), Address.parse("[::1]:8083")
+    ends = (Endpoint(str(first), first), Endpoint(str(second), second, weight=2, zone="a", draining=True))
+    vips = (Address.of("10.96.0.10", 0).ip, Address.of("fd00:96::10", 0).ip)
+    assert read_services(SHORT) == (Service("web", vips=vips, ports=(ServicePort("http", 80, ends),)),)
+
+
+def test_the_long_form() -> None:
+    (web,) = read_services(LONG)
+    assert web.key == "shop/web"
+    assert [str(end.address) for end in web.port_named("http").endpoints] == [
+        "10.0.0.1:8080",
+        "[fd00::1]:8080",
+    ]
+    assert [str(end.address) for end in web.port_named("admin").endpoints] == ["10.0.0.1:8081"]
+
+
+@pytest.mark.parametrize("text", ["", "# nothing\n", "services:\n", "services: []\n", "{}"])
+def test_no_services_is_no_fault(text: str) -> None:
+    assert read_services(text) == ()
+
+
+def test_one_address_may_serve_two_services_and_vips_may_differ_by_port() -> None:
+    text = """
+services:
+  - {name: a, vips: [10.96.0.1], ports: [{port: 80}], endpoints: ["10.0.0.1:80"]}
+  - {name: b, vips: [10.96.0.1], ports: [{port: 81}], endpoints: ["10.0.0.1:80"]}
+  - {name: a, namespace: other, ports: [{port: 80}]}
+"""
+    assert [service.key for service in read_services(text)] == ["default/a", "default/b", "other/a"]
+
+
+def faults_of(text: str) -> str:
+    with pytest.raises(CatalogFaults) as caught:
+        read_services(text)
+    return str(caught.value)
+
+
+WRONG_BY_ITSELF = """
+services:
+  - name: Web
+    ports: [{name: HTTP, port: 0}, {nmae: x, port: 80}]
+    vips: [10.96.0, 7]
+  - vips: 10.96.0.1
+    ports:
+      - port: 80
+    endpoints:
+      - 10.0.0.1
+      - 10.0.0.1:99999
+      - ::1:80
+      - 8080
+      - {address: "x:1", weight: -1, zone: 7, draining: 2}
+      - {ip: 10.0.0, ports: {http: eighty}}
+    endpoint: []
+  - 3
+"""
+
+WRONG_TOGETHER = """
+services:
+  - {name: web, vips: [10.96.0.1, "::ffff:10.96.0.1"], ports: [{name: a, port: 80}, {name: a, port: 80}]}
+  - {name: db, vips: [10.96.0.1], ports: [{port: 80}], endpoints: [10.0.0.1:80, 10.0.0.1:80]}
+  - {name: db, ports: []}
+  - name: two
+    ports: [{name: http, port: 80}, {name: admin, port: 81}]
+    endpoints:
+      - 10.0.0.1:80
+      - {address: 10.0.0.1:80, ip: 10.0.0.1}
+      - {weight: 1}
+      - {ip: 10.0.0.1}
+      - {ip: 10.0.0.1, ports: {htpp: 80}}
+  - name: one
+    ports: [{name: http, port: 80}]
+    endpoints:
+      - {address: 10.0.0.1:80, ports: {http: 80}}
+    name: uno
+"""
+
+
+@pytest.mark.parametrize(("name", "text"), [("entries", WRONG_BY_ITSELF), ("contradictions", WRONG_TOGETHER)])
+def test_everything_that_is_wrong_is_said_at_once(
+    name: str, text: str, golden: Callable[[str, str], None]
+) -> None:
+    golden(f"catalog_faults_{name}.txt", faults_of(text) + "\n")
+
+
+def test_a_default_in_the_place_of_a_faulty_value_is_not_blamed() -> None:
+    text = "services: [{name: a, ports: [{port: 80}], endpoints: [{ip: x, ports: {'': 1}}]}]"
+    assert faults_of(text).count("\n") == 0
+
+
+def test_broken_yaml_is_one_fault_with_its_place() -> None:
+    text = faults_of("services:\n\t- name: a")
+    assert text.startswith("catalog: is not YAML: ")
+    assert text.endswith("[line 2, column 1]")
+
+
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text("ab:.[]{}-\n ", max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["services", "name", "ports", "endpoints", "port", "x"]), inner, max_size=3
+        )
+    ),
+)
+
+
+@given(text=st.text(max_size=60) | PLAIN.map(str))
+def test_any_text_is_services_or_faults(text: str) -> None:
+    try:
+        read_services(text)
+    except CatalogFaults as wrong:
+        assert wrong.faults
+        assert str(wrong).startswith("catalog: ")

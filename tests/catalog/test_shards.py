@@ -1,0 +1,52 @@
+"""A mapping that is replaced behaves as a dict would, and leaves every older one as it was."""
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from meshtrio.catalog.shards import SHARDS, Shards
+
+# Keys that share small dicts, and keys that do not.
+KEYS = st.sampled_from([0, 1, 2, SHARDS, SHARDS * 2, SHARDS + 1])
+CHANGES = st.dictionaries(KEYS, st.none() | st.integers(0, 3), max_size=4)
+
+
+class AsADict(RuleBasedStateMachine):
+    """Change a mapping and a dict alike, and keep all that were before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.history: list[tuple[Shards[int, int], dict[int, int]]] = [(Shards(), {})]
+
+    @rule(changes=CHANGES)
+    def change(self, changes: dict[int, int | None]) -> None:
+        old, expected = self.history[-1]
+        wanted = {**expected, **changes}
+        model = {key: value for key, value in wanted.items() if value is not None}
+        new = old.changed(changes)
+        assert (new is old) == (model == expected)
+        differing = {key for key in model.keys() | expected.keys() if model.get(key) != expected.get(key)}
+        assert set(new.differing(old)) == differing
+        self.history.append((new, model))
+
+    @rule(back=st.integers(1, 5))
+    def compare_with_an_older_one(self, back: int) -> None:
+        (new, model), (old, before) = self.history[-1], self.history[max(-back, -len(self.history))]
+        differing = {key for key in model.keys() | before.keys() if model.get(key) != before.get(key)}
+        assert set(new.differing(old)) == differing
+
+    @invariant()
+    def all_say_what_they_said(self) -> None:
+        for shards, model in self.history:
+            assert {key: shards.get(key) for key in shards} == model
+            assert len(shards) == len(model)
+            assert shards.get(3) is None
+
+
+TestAsADict = AsADict.TestCase
+
+
+def test_what_is_not_touched_is_shared() -> None:
+    old: Shards[int, int] = Shards[int, int]().changed({number: number for number in range(3000)})
+    new = old.changed({5: 6, 7: None})
+    unshared = [at for at, (a, b) in enumerate(zip(old._row, new._row, strict=True)) if a is not b]
+    assert unshared == [5, 7]

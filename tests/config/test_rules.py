@@ -1,0 +1,50 @@
+"""What must hold between settings."""
+
+import pytest
+
+from meshtrio.config.rules import breaches
+from meshtrio.config.schema import Config, Paths, Ports, Workload
+
+
+def told(config: Config) -> list[str]:
+    return [f"{breach.paths[0]} {breach.says}" for breach in breaches(config)]
+
+
+def test_the_defaults_keep_all_rules() -> None:
+    assert told(Config()) == []
+
+
+@pytest.mark.parametrize(
+    ("config", "says"),
+    [
+        (
+            Config(ports=Ports(1, 1, 1)),
+            [
+                "ports.outbound is 1, and so is ports.inbound (want different ports)",
+                "ports.admin is 1, and so is ports.inbound (want different ports)",
+            ],
+        ),
+        (
+            Config(paths=Paths(control="/" + "ä" * 54)),
+            ["paths.control is too long for a socket (want 107 bytes at most)"],
+        ),
+        (Config(paths=Paths(control="/" + "a" * 106)), []),
+        (
+            Config(workloads=(Workload("a"),)),
+            ["workloads[0] has neither cgroup nor netns (want at least one)"],
+        ),
+        (
+            Config(
+                workloads=(Workload("a", cgroup="/a"), Workload("b", netns="/b"), Workload("a", "/c", "/d"))
+            ),
+            ['workloads[2].name is "a", as workloads[0] is (want different names)'],
+        ),
+    ],
+)
+def test_a_rule_that_is_broken_is_told(config: Config, says: list[str]) -> None:
+    assert told(config) == says
+
+
+def test_a_breach_between_two_settings_names_both() -> None:
+    (breach,) = breaches(Config(ports=Ports(inbound=5, outbound=5)))
+    assert breach.paths == ("ports.outbound", "ports.inbound")
