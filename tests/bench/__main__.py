@@ -1,0 +1,194 @@
+"""Shell. `python -m tests.bench`: measures the peers in turn, and shows what came out."""
+
+import argparse
+import contextlib
+import datetime
+import os
+import platform
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+import msgspec
+from rich.console import Console
+from rich.table import Table as RichTable
+
+from tests.bench import report, toolchain
+from tests.bench.backend import Ground
+from tests.bench.cores import choose_cores
+from tests.bench.mesh import Meshtrio
+from tests.bench.peer import HAProxy, Peer, RedirectedHAProxy, Unmeshed
+from tests.bench.sample import Machine, Run, Sample
+from tests.bench.scenario import ALL_NAMES, IDLE, SCENARIOS
+from tests.bench.turn import order, under_load, wait_for_quiet, when_idle
+
+PEERS: dict[str, Peer] = {
+    peer.name: peer
+    for peer in (Unmeshed(), HAProxy(), RedirectedHAProxy(), Meshtrio("ebpf"), Meshtrio("nft"))
+}
+USUAL = ("unmeshed", "haproxy", "meshtrio-ebpf", "meshtrio-nft")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Measure and report. 0 when all was measured, 1 when some of it failed, 2 when nothing can be."""
+    options = _options(arguments)
+    err = Console(stderr=True, highlight=False)
+    peers, skipped = _able(options.peer or USUAL)
+    lacking = toolchain.lacking({"cc", "wrk", "nginx", *(p for peer in peers for p in peer.programs)})
+    if lacking or not peers:
+        for name, package in lacking.items():
+            err.print(f"bench: {name} is not installed (Debian: apt-get install {package})")
+        err.print("bench: nothing to measure" if not peers else "bench: `make setup` installs what it needs")
+        return 2
+    for line in skipped:
+        err.print(f"bench: {line}")
+    cores = choose_cores(os.sched_getaffinity(0))
+    signal.signal(signal.SIGTERM, _end)
+    # Files, sockets and logs of all that is started; gone at the end, however it ends.
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        folder = Path(name)
+        toolchain.build(folder)
+        machine = _machine(str(cores))
+        samples, failures = _measure(Ground(folder, cores), peers, options, err)
+    run = Run(machine, options.seconds, options.rounds, tuple(samples), (*skipped, *failures))
+    _show(run, Console())
+    if options.json:
+        options.json.write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n")
+    if options.markdown:
+        options.markdown.write_text(report.markdown(run))
+    return 1 if failures or not samples else 0
+
+
+def _options(arguments: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="two rounds of one second: to see that it works")
+    parser.add_argument(
+        "--scenario", action="append", choices=ALL_NAMES, help="only this one (may be repeated)"
+    )
+    parser.add_argument(
+        "--peer", action="append", choices=tuple(PEERS), help="only this one (may be repeated)"
+    )
+    parser.add_argument("--rounds", type=int, help="rounds of each scenario (5)")
+    parser.add_argument("--seconds", type=int, help="seconds of each measurement (2)")
+    parser.add_argument(
+        "--patience", type=float, default=10, help="seconds to wait for a quiet machine before each turn (10)"
+    )
+    parser.add_argument(
+        "--retries", type=int, help="how often a disturbed turn is repeated; the calmest one counts (1)"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples as JSON")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables as Markdown")
+    options = parser.parse_args(arguments)
+    options.rounds = options.rounds or (2 if options.quick else 5)
+    options.seconds = options.seconds or (1 if options.quick else 2)
+    options.retries = int(not options.quick) if options.retries is None else options.retries
+    options.scenario = [name for name in ALL_NAMES if name in (options.scenario or ALL_NAMES)]
+    return options
+
+
+def _able(names: Sequence[str]) -> tuple[list[Peer], list[str]]:
+    able, skipped = [], []
+    for peer in (PEERS[name] for name in PEERS if name in names):
+        why = peer.hindrance()
+        if why is None:
+            able.append(peer)
+        else:
+            skipped.append(f"{peer.name} is left out: {why}")
+    return able, skipped
+
+
+def _measure(
+    ground: Ground, peers: Sequence[Peer], options: argparse.Namespace, err: Console
+) -> tuple[list[Sample], list[str]]:
+    loads = {scenario.name: scenario for scenario in SCENARIOS}
+    samples: list[Sample] = []
+    failures: list[str] = []
+    turns = [
+        turn
+        for turn in order(peers, options.scenario, options.rounds)
+        if not (turn[0] == IDLE and turn[2].name == "unmeshed")
+    ]
+    for done, (scenario, number, peer) in enumerate(turns, 1):
+        title = f"{scenario}, {peer.name}, round {number} of {options.rounds}"
+        try:
+            tries: list[Sample] = []
+            while len(tries) <= options.retries:
+                wait_for_quiet(options.patience)
+                if scenario == IDLE:
+                    numbers = when_idle(peer, ground)
+                else:
+                    numbers = under_load(peer, loads[scenario], ground, seconds=options.seconds)
+                tries.append(Sample(scenario, peer.name, number, numbers))
+                if not tries[-1].quiet.is_noisy:
+                    break
+        except (RuntimeError, OSError, subprocess.SubprocessError) as wrong:
+            failures.append(f"{title}: {wrong}")
+            err.print(f"[{done}/{len(turns)}] {title}: FAILED: {wrong}", markup=False)
+            continue
+        # The calmest of the tries, whatever it says: chosen by the machine's noise, never by the result.
+        samples.append(min(tries, key=lambda sample: sample.quiet.foreign + sample.quiet.steal))
+        numbers = samples[-1].numbers
+        first = next(
+            iter(
+                (key, value)
+                for key, value in numbers.items()
+                if key not in ("operations", "seconds", "errors")
+            )
+        )
+        err.print(f"[{done}/{len(turns)}] {title}: {first[0]} {report.number_of(first[1])}", markup=False)
+    return samples, failures
+
+
+def _machine(pinning: str) -> Machine:
+    model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    versions = {"python": platform.python_version()}
+    for name, words in (("haproxy", ["haproxy", "-v"]), ("nginx", ["nginx", "-v"]), ("wrk", ["wrk", "-v"])):
+        with contextlib.suppress(FileNotFoundError):
+            said = subprocess.run(words, capture_output=True, text=True, check=False)
+            found = re.search(r"\d+\.\d+(\.\d+)?", said.stdout + said.stderr)
+            versions[name] = found[0] if found else "?"
+    return Machine(
+        kernel=platform.release(),
+        processor=model[1] if model else platform.machine(),
+        cores=os.cpu_count() or 1,
+        pinning=pinning,
+        began=datetime.datetime.now(tz=datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        versions=versions,
+    )
+
+
+def _show(run: Run, out: Console) -> None:
+    out.print(report.about(run), markup=False)
+    for table in report.tables(run):
+        shown = RichTable(title=table.title, title_justify="left")
+        for heading in ("", *run.peers):
+            shown.add_column(heading)
+        for row in table.rows:
+            shown.add_row(row.label, *row.cells)
+        out.print(shown)
+    goals = report.goal_lines(run)
+    if goals:
+        shown = RichTable("goal", "peer", "measured", "", title="goals", title_justify="left")
+        for row in goals:
+            shown.add_row(row.label, *row.cells)
+        out.print(shown)
+    for failure in run.failures:
+        out.print(f"not measured: {failure}", markup=False)
+    doubts = report.doubt_lines(run)
+    for doubt in doubts:
+        out.print(f"in doubt: {doubt}", markup=False)
+    out.print("The machine was too noisy for those." if doubts else "The machine was quiet enough.")
+
+
+def _end(signal_number: int, frame: FrameType | None) -> None:
+    # As an exception, so that every block ends what it began.
+    raise SystemExit(128 + signal_number)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,71 @@
+"""Core. What meshtrio promises to reach, and whether a run did. Shown, never asserted: machines differ."""
+
+from typing import Literal, NamedTuple
+
+from tests.bench.sample import Run
+from tests.bench.statistics import Spread
+
+
+class Goal(NamedTuple):
+    """One promise about one number: against another peer in the same run, or by itself."""
+
+    words: str
+    scenario: str
+    key: str
+    kind: Literal["at least times", "less than above", "less than"]
+    base: str
+    limit: float
+    unit: str
+
+
+GOALS = (
+    Goal(
+        "added round trip p99 at 1,000/s",
+        "rate-1000",
+        "roundtrip_p99_us",
+        "less than above",
+        "unmeshed",
+        500,
+        "us",
+    ),
+    Goal("requests/s on one core, of HAProxy's", "http", "per_second", "at least times", "haproxy", 0.7, "x"),
+    Goal("bulk up, of HAProxy's", "bulk-up", "gigabytes_per_second", "at least times", "haproxy", 0.9, "x"),
+    Goal(
+        "bulk down, of HAProxy's", "bulk-down", "gigabytes_per_second", "at least times", "haproxy", 0.9, "x"
+    ),
+    Goal("added connect() p50", "connect", "connect_p50_us", "less than above", "unmeshed", 50, "us"),
+    Goal("worker RSS with 1,000 connections", "idle", "worker_rss_mb_1k", "less than", "", 50, "MB"),
+    Goal("agent RSS", "idle", "agent_rss_mb_most", "less than", "", 40, "MB"),
+    Goal("start to ready", "idle", "ready_s", "less than", "", 2, "s"),
+)
+
+
+class Verdict(NamedTuple):
+    """Whether one peer reached one goal."""
+
+    goal: Goal
+    peer: str
+    value: Spread
+    reached: bool
+
+
+def _value(run: Run, goal: Goal, peer: str) -> Spread | None:
+    if goal.kind == "less than":
+        return run.spread(goal.scenario, peer, goal.key)
+    if goal.kind == "less than above":
+        return run.difference(goal.scenario, goal.key, peer=peer, base=goal.base)
+    return run.ratio(goal.scenario, goal.key, peer=peer, base=goal.base)
+
+
+def verdicts(run: Run) -> list[Verdict]:
+    """Hold a run against the goals. Left out are `unmeshed` and the peer that a goal is measured against."""
+    found = []
+    for goal in GOALS:
+        for peer in run.peers:
+            value = None if peer in (goal.base, "unmeshed") else _value(run, goal, peer)
+            if value is not None:
+                enough = (
+                    value.median >= goal.limit if goal.kind == "at least times" else value.median < goal.limit
+                )
+                found.append(Verdict(goal, peer, value, enough))
+    return found

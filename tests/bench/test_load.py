@@ -1,0 +1,93 @@
+"""Shell. The load generator: its percentiles are right, times run from the schedule, no byte is lost."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.bench import toolchain
+
+TALLY = """
+#include "tally.h"
+int main(void)
+{
+	struct tally tally = new_tally("x");
+	for (unsigned i = 0; i < 1000; i++)
+		record(&tally, 1000 * (1 + (i * 7 + 3) % 1000)); /* 1 to 1,000 us, in some order */
+	record(&tally, 1ull << 40);
+	printf("{\\"count\\": %u", tally.count);
+	print_tally(&tally);
+	printf("}");
+}
+"""
+
+
+@pytest.fixture(scope="module")
+def tools(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    if toolchain.lacking(["cc"]):
+        pytest.skip("no C compiler")
+    folder = tmp_path_factory.mktemp("load")
+    toolchain.build(folder)
+    return folder
+
+
+@pytest.fixture
+def server(tools: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    with subprocess.Popen([tools / "server", "127.0.0.1"], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process, process.stdout.readline().strip()
+        process.kill()
+
+
+def run(tools: Path, *words: str) -> dict[str, float]:
+    done = subprocess.run(
+        [tools / "client", *words], capture_output=True, text=True, timeout=30, check=True, input=""
+    )
+    numbers: dict[str, float] = json.loads(done.stdout)
+    return numbers
+
+
+def test_percentiles_are_of_the_nearest_rank_and_long_times_do_not_wrap(tools: Path) -> None:
+    (tools / "tally.c").write_text(TALLY)
+    words = ["cc", "-I", str(toolchain.SOURCES), "-o", str(tools / "tally"), str(tools / "tally.c")]
+    subprocess.run(words, check=True)
+    found = json.loads(subprocess.run([tools / "tally"], capture_output=True, check=True).stdout)
+    # 1,001 values: the 501st and the 991st.
+    assert found == {"count": 1001, "x_p50_us": 501.0, "x_p99_us": 991.0, "x_max_us": 4294967.3}
+
+
+@pytest.mark.parametrize("mode", ["up", "down", "both"])
+def test_bulk_loses_no_byte(tools: Path, server: tuple[object, str], mode: str) -> None:
+    found = run(tools, mode, "127.0.0.1", server[1], "0.2")
+    assert found["errors"] == 0
+    assert found["gigabytes_per_second"] > 0.01
+
+
+def test_connections_end_at_their_count(tools: Path, server: tuple[object, str]) -> None:
+    found = run(tools, "connect", "127.0.0.1", server[1], "4", "10", "200")
+    assert found["errors"] == 0
+    assert 200 <= found["operations"] < 204
+    assert found["connect_p50_us"] < found["first_byte_p50_us"] < found["whole_p50_us"]
+
+
+def test_idle_connections_are_held_until_the_input_ends(tools: Path, server: tuple[object, str]) -> None:
+    assert run(tools, "idle", "127.0.0.1", server[1], "50") == {"operations": 50, "errors": 0}
+
+
+def test_a_stall_counts_for_all_that_should_have_been_sent_in_it(
+    tools: Path, server: tuple[subprocess.Popen[str], str]
+) -> None:
+    """Stop the server half of the time: half of the messages must be late, though few were under way."""
+    process, port = server
+    words = [str(tools / "client"), "rate", "127.0.0.1", port, "2", "1", "500"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as client:
+        stall = 'sleep 0.2; kill -STOP "$0"; sleep 0.6; kill -CONT "$0"'
+        subprocess.run(["sh", "-c", stall, str(process.pid)], check=True)
+        said, _ = client.communicate(timeout=20)
+    found = json.loads(said)
+    assert found["operations"] == 500
+    assert found["errors"] == 0
+    assert found["roundtrip_p50_us"] > 20_000
+    assert found["roundtrip_max_us"] > 500_000
