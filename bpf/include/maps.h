@@ -1,0 +1,54 @@
+/*
+ * Every map, its bound, and what full means. Created by meshtrio/intercept/program.py from this
+ * declaration, so the sizes stand here only.
+ */
+#pragma once
+#include "layout.h"
+#include "reasons.h"
+
+/* The workload's configuration, by the cgroup that the program is attached to (not by the
+ * process's own cgroup, which may be a child of it). Bound: one per cgroup. */
+BPF_CGROUP_STORAGE(workloads, struct workload);
+
+/* What a redirected socket dialled. Freed by the kernel with the socket, so it cannot leak.
+ * Full: the socket's option memory; counted as FULL_FLOWS, then the failure policy decides. */
+BPF_SK_STORAGE(flows, struct flow);
+
+/* What a bound socket of a workload counts in `ports`. Freed with the socket. */
+BPF_SK_STORAGE(bindings, struct bound);
+
+/* Source of a redirected connection -> what it dialled. The worker takes the entry out when it
+ * accepts. LRU, so that entries of connections that nobody accepted (a killed worker) are the ones
+ * that go; if one that is wanted goes, the worker refuses that connection (no_destination). */
+BPF_TABLE("lru_hash", struct place, struct origin, destinations, 131072);
+
+/* Ports on which workloads listen. Before it is full the agent takes out those that nobody has any
+ * more. Full: the port is not caught, or where the workload is closed the bind is refused; counted
+ * as FULL_PORTS. */
+BPF_F_TABLE("hash", struct port_key, struct listener, ports, 65536, 1 /* BPF_F_NO_PREALLOC */);
+
+/* Sources of the worker's own dials to apps, there while they connect -> the worker's process id, by
+ * which the agent takes out what a killed worker left. Full: the worker refuses the connection, it
+ * never lets one loop. */
+BPF_F_TABLE("hash", struct place, __u64, our_dials, 65536, 1 /* BPF_F_NO_PREALLOC */);
+
+/* Addresses of services: VIPs and endpoints. Only needed for destinations on loopback; all others
+ * are caught anyway. Full: the agent says so; services on loopback beyond the bound are not caught. */
+BPF_F_TABLE("hash", struct addr, __u32, services, 262144, 1 /* BPF_F_NO_PREALLOC */);
+
+/* Excluded ports (key: direction << 16 | port) and destination networks. Bound by configuration. */
+BPF_TABLE("hash", __u32, __u8, excluded_ports, 4096);
+BPF_F_TABLE("lpm_trie", struct prefix, __u8, excluded_networks, 4096, 1 /* BPF_F_NO_PREALLOC */);
+
+/* [0]: the clock (CLOCK_MONOTONIC, ns) when somebody last served the doors. */
+BPF_ARRAY(heartbeat, __u64, 1);
+
+/* [0]: LAYOUT_VERSION. */
+BPF_ARRAY(layout, __u32, 1);
+
+/* Decisions by reason. */
+BPF_PERCPU_ARRAY(reasons, __u64, REASONS);
+
+/* One pair per network namespace: made anew for each load of sk_lookup. */
+BPF_ARRAY(here, struct here, 1);
+BPF_TABLE("sockmap", __u32, __u32, inbound_doors, 2); /* 0: IPv4, 1: IPv6 */

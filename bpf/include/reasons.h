@@ -1,0 +1,39 @@
+/*
+ * Why a hook did what it did: one closed list, counted per reason, named in Python by
+ * meshtrio/intercept/layout.py (a test compares the two).
+ */
+#pragma once
+
+enum reason {
+	/* outbound: the socket goes to our door */
+	REDIRECTED = 0,
+	/* outbound: left alone, because it is none of our business */
+	LEFT_NOT_TCP = 1,
+	LEFT_NO_CONFIG = 2,
+	LEFT_OURS = 3,
+	LEFT_LOOPBACK = 4,
+	LEFT_EXCLUDED = 5,
+	/* outbound: should be caught and cannot be; the workload's policy is open */
+	OPEN_AGENT_LOST = 6,
+	OPEN_CANNOT_CATCH = 7,
+	/* outbound: should be caught and cannot be; the workload's policy is closed */
+	REFUSED_AGENT_LOST = 8,
+	REFUSED_CANNOT_CATCH = 9,
+	/* outbound: a workload dialled the door itself */
+	REFUSED_DOOR = 10,
+	/* inbound: the connection goes to our door */
+	CAUGHT = 11,
+	/* inbound: nobody of ours listens on this port, or it is excluded. Not counted: that would cost
+	 * every connection of the machine */
+	PASSED_NOT_OURS = 12,
+	/* inbound: our own dial to the app */
+	PASSED_OUR_DIAL = 13,
+	/* inbound: should be caught and cannot be: open, closed */
+	PASSED_AGENT_LOST = 14,
+	DROPPED_AGENT_LOST = 15,
+	/* bookkeeping */
+	FULL_DESTINATIONS = 16,
+	FULL_PORTS = 17,
+	FULL_FLOWS = 18,
+	REASONS = 19,
+};

@@ -1,0 +1,1 @@
+"""Shell. Stage 1: the kernel brings us a connection."""

@@ -1,0 +1,52 @@
+"""Shell. Which TCP ports do processes listen on? Read from /proc; knows no BPF.
+
+Sockets that were bound before a workload came into the mesh have passed no hook, so the agent
+notes their ports from here. Rung R0 has no hook at all and asks again and again.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+LISTEN = "0A"
+
+
+def ports_in_netns(pid: int | str = "thread-self") -> dict[int, set[int]]:
+    """Return {port: inodes of its listening sockets} of this process's namespace; empty if it is gone."""
+    found: dict[int, set[int]] = {}
+    for table in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/net/{table}") as lines:
+            next(lines, None)
+            for line in lines:
+                fields = line.split()
+                if len(fields) > 9 and fields[3] == LISTEN:
+                    found.setdefault(int(fields[1].rpartition(":")[2], 16), set()).add(int(fields[9]))
+    return found
+
+
+def ports_of_processes(pids: Iterable[int]) -> set[int]:
+    """Return the ports on which these processes listen. Processes that vanish meanwhile are passed over."""
+    ports: set[int] = set()
+    tables: dict[int, dict[int, set[int]]] = {}
+    for pid in pids:
+        inodes = _socket_inodes(pid)
+        if not inodes:
+            continue
+        with contextlib.suppress(OSError):
+            namespace = Path(f"/proc/{pid}/ns/net").stat().st_ino
+            if namespace not in tables:
+                tables[namespace] = ports_in_netns(pid)
+            ports |= {port for port, holders in tables[namespace].items() if holders & inodes}
+    return ports
+
+
+def _socket_inodes(pid: int) -> set[int]:
+    found: set[int] = set()
+    with contextlib.suppress(OSError), os.scandir(f"/proc/{pid}/fd") as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError, ValueError):
+                target = os.readlink(entry.path)
+                if target.startswith("socket:["):
+                    found.add(int(target[8:-1]))
+    return found

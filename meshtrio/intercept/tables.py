@@ -1,0 +1,124 @@
+"""Shell. What a worker needs of the kernel's maps, one system call each. Does not know how they are made.
+
+The attribute buffers are built once, because this runs for each connection.
+"""
+
+import ctypes
+import os
+import struct
+import time
+
+from meshtrio.address import Address
+from meshtrio.intercept import bpf
+from meshtrio.intercept.layout import (
+    LISTENER_BYTES,
+    ORIGIN_BYTES,
+    PLACE_BYTES,
+    PORT_KEY_BYTES,
+    Origin,
+    place,
+    port_key,
+    unpack_listener,
+    unpack_origin,
+)
+from meshtrio.observe.process import is_alive
+
+PORTS_KEPT = 32768
+"""Half of the map of ports: with more than this, those that nobody has any more are taken out."""
+
+
+class Destinations:
+    """Original destinations of redirected connections, by their source."""
+
+    def __init__(self, descriptor: int) -> None:
+        """Borrow the descriptor of the map."""
+        self._key = ctypes.create_string_buffer(PLACE_BYTES)
+        self._value = ctypes.create_string_buffer(ORIGIN_BYTES)
+        key, value = ctypes.addressof(self._key), ctypes.addressof(self._value)
+        self._lookup = bytearray(struct.pack("<IIQQQ", descriptor, 0, key, value, 0))
+        self._delete = bytearray(struct.pack("<IIQQQ", descriptor, 0, key, 0, 0))
+
+    def take(self, netns: int, source: Address) -> Origin | None:
+        """Return what the connection from this source had dialled, and forget it. None: nobody knows."""
+        self._key.raw = place(netns, source)
+        try:
+            bpf.call(bpf.MAP_LOOKUP, self._lookup)
+            bpf.call(bpf.MAP_DELETE, self._delete)
+        except FileNotFoundError:
+            return None
+        return unpack_origin(self._value.raw)
+
+
+class OurDials:
+    """Sources of our own dials to apps, which the inbound hook must let pass."""
+
+    def __init__(self, descriptor: int) -> None:
+        """Borrow the descriptor of the map."""
+        self._descriptor = descriptor
+
+    def add(self, netns: int, source: Address) -> None:
+        """Let connections from this source pass. OSError (E2BIG) when the map is full."""
+        bpf.update(self._descriptor, place(netns, source), struct.pack("<Q", os.getpid()))
+
+    def discard(self, netns: int, source: Address) -> None:
+        """Catch connections from this source again."""
+        bpf.delete(self._descriptor, place(netns, source))
+
+    def bury(self) -> int:
+        """Take out what workers left that were killed while they dialled, and say how many entries."""
+        buried = 0
+        for key in list(bpf.keys(self._descriptor, PLACE_BYTES)):
+            raw = bpf.look_up(self._descriptor, key, 8)
+            if raw is not None and not is_alive(struct.unpack("<Q", raw)[0]):
+                buried += bpf.delete(self._descriptor, key)
+        return buried
+
+
+class Ports:
+    """Who listens on which port."""
+
+    def __init__(self, descriptor: int) -> None:
+        """Borrow the descriptor of the map."""
+        self._descriptor = descriptor
+
+    def workload(self, netns: int, port: int) -> int | None:
+        """Return the id of the workload that listens there."""
+        raw = bpf.look_up(self._descriptor, port_key(netns, port), LISTENER_BYTES)
+        return unpack_listener(raw)[0] if raw else None
+
+    def sweep(self, most: int = PORTS_KEPT) -> int:
+        """Take out ports that nobody has any more, if there are many; say how many were taken out.
+
+        A bind may come between looking and taking out. Then what was counted is put back; the port is not
+        caught for some microseconds. So this is only done before the map could become full.
+        """
+        keys = list(bpf.keys(self._descriptor, PORT_KEY_BYTES))
+        if len(keys) <= most:
+            return 0
+        swept = 0
+        for key in keys:
+            raw = bpf.look_up(self._descriptor, key, LISTENER_BYTES)
+            if raw is None or unpack_listener(raw)[1] > 0:
+                continue
+            last = bpf.take_out(self._descriptor, key, LISTENER_BYTES)
+            if last is not None and unpack_listener(last)[1] > 0:
+                bpf.update(self._descriptor, key, last)
+            else:
+                swept += 1
+        return swept
+
+
+class Heartbeat:
+    """The sign of life that the hooks look at."""
+
+    def __init__(self, descriptor: int) -> None:
+        """Borrow the descriptor of the map."""
+        self._descriptor = descriptor
+
+    def beat(self) -> None:
+        """Say: the doors are served, now (CLOCK_MONOTONIC, the clock of bpf_ktime_get_ns)."""
+        bpf.update(self._descriptor, bytes(4), struct.pack("<Q", time.monotonic_ns()))
+
+    def silence(self) -> None:
+        """Say: nobody serves the doors any more."""
+        bpf.update(self._descriptor, bytes(4), bytes(8))
