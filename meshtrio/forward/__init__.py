@@ -1,0 +1,1 @@
+"""Shell. Stage 5: dial, and carry the bytes."""

@@ -1,0 +1,189 @@
+"""Shell. One direction of a flow: bytes go from a source socket to a sink socket, driven by epoll's words.
+
+Synchronous: knows two sockets and the owner it reports to; does not know trio, epoll objects or clocks.
+
+Events are edges (EPOLLET): the kernel speaks once when something changes, so a lane goes on until its source
+is empty or its sink is full. A read that did not fill the buffer found the source empty, and new bytes make a
+new edge; this saves the second read that would say EAGAIN. The rule fails when FIN, RST or urgent data stand
+behind the bytes: then epoll says so (RDHUP, ERR, HUP, PRI), and from then on the lane is `eager`: it reads
+until the kernel says that there is no more.
+"""
+
+import enum
+import errno
+import select
+import socket
+from collections.abc import Callable
+from typing import Protocol
+
+from meshtrio.forward.tcp import is_at_mark
+from meshtrio.forward.workbench import Workbench
+
+Watch = Callable[[bytes], bool]
+"""Sees the first bytes of a lane, chunk by chunk, until it returns True. Cannot change them."""
+
+INTEREST = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLPRI | select.EPOLLET
+_IN, _OUT, _PRI, _ERR, _HUP = (
+    select.EPOLLIN,
+    select.EPOLLOUT,
+    select.EPOLLPRI,
+    select.EPOLLERR,
+    select.EPOLLHUP,
+)
+_UNUSUAL = select.EPOLLRDHUP | _PRI | _ERR | _HUP
+
+
+class Owner(Protocol):
+    """What a lane reports to: the flow that it is one half of."""
+
+    def died(self, lane: "Lane", *, error_taken: bool) -> None:
+        """The connection that is this lane's source is gone."""
+
+    def settle(self) -> None:
+        """A lane has come to its end."""
+
+    def broke(self, bug: Exception) -> None:
+        """A lane met a bug."""
+
+
+class Way(enum.Enum):
+    """How far one lane is."""
+
+    OPEN = enum.auto()
+    ENDED = enum.auto()
+    """FIN was read; held bytes may still have to go before it is passed on."""
+    SHUT = enum.auto()
+    """FIN was passed on."""
+    SPENT = enum.auto()
+    """No byte will come or none can be delivered, and no FIN is owed."""
+
+
+class Lane:
+    """One direction of a flow."""
+
+    __slots__ = (
+        "back", "bench", "eager", "flow", "held", "held_flags", "moved_bytes", "on_nothing",
+        "queued", "read_bytes", "receive", "send", "sink", "source", "urgent", "watch", "way",
+    )  # fmt: skip
+    back: "Lane"
+
+    def __init__(self, flow: Owner, source: socket.socket, sink: socket.socket, *, bench: Workbench) -> None:
+        self.flow, self.source, self.sink = flow, source, sink
+        self.bench = bench
+        self.receive, self.send = source.recv_into, sink.send
+        self.moved_bytes = 0
+        self.held: memoryview | None = None
+        """What the sink did not take. Nothing is read while this waits: that is the back-pressure."""
+        self.held_flags = 0
+        self.way = Way.OPEN
+        self.on_nothing = Way.ENDED
+        """What a read of nothing means; see `Flow.died`."""
+        self.read_bytes = bench.limits.chunk_bytes
+        self.watch: Watch | None = None
+        self.queued = self.eager = self.urgent = False
+
+    def happened(self, mask: int) -> None:
+        """Act on what epoll says about the source socket, which is also the sink of the lane back."""
+        if mask & _UNUSUAL:
+            self.eager = True
+            self.urgent = mask & _PRI != 0
+            # HUP alone means both directions are shut. If we did not shut ours, the connection is gone and
+            # someone else has already taken the error; what reads as end of file is none.
+            if mask & _ERR or (mask & _HUP and self.back.way is not Way.SHUT):
+                self.flow.died(self, error_taken=not mask & _ERR)
+        if mask & _OUT and self.back.held is not None:
+            self.back.flush()
+        if mask & _IN and not self.queued:
+            self.pump()
+
+    def pump(self) -> None:
+        """Move bytes until the source is empty, the sink is full, or the turn is over."""
+        if self.way is not Way.OPEN or self.held is not None:
+            return
+        bench = self.bench
+        scratch, limits = bench.scratch, bench.limits
+        least_cost = limits.turn_bytes // limits.turn_reads
+        left = limits.turn_bytes
+        while left > 0:
+            if self.urgent and not self._pass_urgent():
+                return
+            asked = self.read_bytes
+            try:
+                got = self.receive(scratch, asked)
+            except BlockingIOError:
+                return
+            except OSError:
+                self.way = Way.SPENT
+                self.flow.died(self, error_taken=True)
+                return
+            if not got:
+                self.way = self.on_nothing
+                self._finish()
+                return
+            chunk = scratch[:got]
+            if self.watch is not None and self.watch(bytes(chunk)):
+                self.watch = None
+            if not self._put(chunk):
+                return
+            if got < asked:
+                if not self.eager:
+                    return
+            elif asked < limits.chunk_bytes:
+                self.read_bytes = min(2 * asked, limits.chunk_bytes)
+            left -= max(got, least_cost)
+        # The kernel will not speak again about bytes that it has announced.
+        self.queued = True
+        bench.again.append(self)
+
+    def go_on(self) -> None:
+        """Take the next turn after one that was cut short."""
+        self.queued = False
+        self.pump()
+
+    def flush(self) -> None:
+        """Send what is held; when all is gone, pass on the FIN or read on."""
+        held, self.held = self.held, None
+        if held is not None and self._put(held, self.held_flags):
+            self.held_flags = 0
+            if self.way is Way.OPEN:
+                self.pump()
+            else:
+                self._finish()
+
+    def _put(self, chunk: memoryview, flags: int = 0) -> bool:
+        """Give the chunk to the sink. False: the sink is full and the rest is held, or it is dead."""
+        try:
+            put = self.send(chunk, flags) if flags else self.send(chunk)
+        except BlockingIOError:
+            put = 0
+        except OSError as wrong:
+            self.flow.died(self.back, error_taken=wrong.errno != errno.EPIPE)
+            return False
+        self.moved_bytes += put
+        if put == len(chunk):
+            return True
+        self.held, self.held_flags = memoryview(bytes(chunk[put:])), flags
+        self.read_bytes = min(self.bench.limits.pressed_bytes, self.read_bytes)
+        return False
+
+    def _finish(self) -> None:
+        """Pass on the FIN if one is owed, and see whether the flow is over."""
+        if self.way is Way.ENDED:
+            try:
+                self.sink.shutdown(socket.SHUT_WR)
+            except OSError:
+                self.flow.died(self.back, error_taken=False)
+                return
+            self.way = Way.SHUT
+        self.flow.settle()
+
+    def _pass_urgent(self) -> bool:
+        """Pass the urgent byte on as urgent, at its place in the stream. False: the sink is full or dead."""
+        if not is_at_mark(self.source):
+            return True  # ordinary bytes come first; the kernel's reads stop at the mark
+        self.urgent = False
+        try:
+            byte = self.source.recv(1, socket.MSG_OOB)
+        except OSError:
+            return True  # not there (EINVAL) or gone; a dead source shows at the next read
+        return self._put(memoryview(byte), socket.MSG_OOB)

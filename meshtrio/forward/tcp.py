@@ -1,0 +1,74 @@
+"""Shell. What we ask of the kernel about one TCP socket: its options, its queues, and how it is closed.
+
+Does not know about pairs of sockets, nor about trio.
+"""
+
+import fcntl
+import socket
+import struct
+import sys
+import termios
+
+KEEPALIVE_IDLE_S = 60
+KEEPALIVE_EVERY_S = 15
+KEEPALIVE_PROBES = 4
+"""A peer that vanished without a word is noticed after 60 + 4 * 15 seconds: before NAT tables forget it."""
+
+_LINGER_ZERO = struct.pack("ii", 1, 0)
+_LINGER_OFF = struct.pack("ii", 0, 0)
+_SIOCATMARK = 0x8905  # linux/sockios.h
+_INT = bytes(4)
+
+
+def tune(
+    sock: socket.socket,
+    *,
+    after_s: int = KEEPALIVE_IDLE_S,
+    every_s: int = KEEPALIVE_EVERY_S,
+    probes: int = KEEPALIVE_PROBES,
+) -> None:
+    """Send small writes at once (TCP_NODELAY) and notice vanished peers (keepalive; `after_s` 0: never).
+
+    Sockets that a listening socket accepts inherit all of this from it.
+    """
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, after_s > 0)
+    if after_s > 0:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, after_s)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, every_s)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, probes)
+
+
+def arm_reset(sock: socket.socket) -> None:
+    """Make every later close a RST, also the one that the kernel does for a killed process.
+
+    So a peer never takes a crash of ours for a clean end of the stream.
+    """
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
+
+
+def close_cleanly(sock: socket.socket) -> None:
+    """Close so that the kernel still delivers what is queued, and then FIN."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_OFF)
+    sock.close()
+
+
+def close_with_reset(sock: socket.socket) -> None:
+    """Close with a RST; what is queued is thrown away. Harmless on a closed socket."""
+    if sock.fileno() >= 0:
+        arm_reset(sock)
+        sock.close()
+
+
+def unacked_bytes(sock: socket.socket) -> int:
+    """Count what the peer's kernel has not acknowledged yet; a FIN counts as one."""
+    return _asked(sock, termios.TIOCOUTQ)  # SIOCOUTQ has the same number, see tcp(7)
+
+
+def is_at_mark(sock: socket.socket) -> bool:
+    """Say whether the next byte to read is the urgent one (sockatmark(3))."""
+    return _asked(sock, _SIOCATMARK) != 0
+
+
+def _asked(sock: socket.socket, request: int) -> int:
+    return int.from_bytes(fcntl.ioctl(sock, request, _INT), sys.byteorder)

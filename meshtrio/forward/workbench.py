@@ -1,0 +1,57 @@
+"""Shell. What all flows of one relay share: its limits, the buffer for reads, the turns that were cut short.
+
+Does not know about sockets.
+"""
+
+from typing import Protocol
+
+import msgspec
+
+
+class RelayLimits(msgspec.Struct, frozen=True):
+    """What a flow may hold and how long a turn may last."""
+
+    chunk_bytes: int = 262_144
+    """The most that one read takes, and so the most that one direction holds for a slow reader."""
+    pressed_bytes: int = 32_768
+    """The first read after the sink was full; doubled by each full read."""
+    turn_bytes: int = 1_048_576
+    """The most that one direction moves before the others have their turn."""
+    turn_reads: int = 16
+    """The most reads in one turn, however small."""
+    stretch_s: float = 0.001
+    """How long the relay works without giving other tasks a turn."""
+    look_s: float = 0.000_03
+    """How long the relay looks out for an answer before it sleeps, while answers come that fast."""
+    sweep_s: float = 1.0
+    """How often idle flows are looked for; an idle flow ends at most two sweeps late."""
+    drain_s: float = 5.0
+    """After a RST: how long the other side may make no progress at all on the bytes that came before it."""
+
+
+class Breakable(Protocol):
+    """Something that can be ended because of a bug."""
+
+    def broke(self, bug: Exception) -> None:
+        """End because of this."""
+
+
+class Unfinished(Protocol):
+    """Something whose turn was cut short."""
+
+    @property
+    def flow(self) -> Breakable:
+        """What it is a part of."""
+
+    def go_on(self) -> None:
+        """Take the next turn."""
+
+
+class Workbench:
+    """What all flows of one relay share: the buffer for reads, and the lanes whose turn was cut short."""
+
+    def __init__(self, limits: RelayLimits) -> None:
+        self.limits = limits
+        self.scratch = memoryview(bytearray(limits.chunk_bytes))
+        self.again: list[Unfinished] = []
+        """Bounded by the number of lanes: a lane knows whether it stands here."""

@@ -1,0 +1,76 @@
+"""What we ask of the kernel about one socket."""
+
+import socket
+
+import pytest
+import trio
+
+from meshtrio.forward.tcp import (
+    arm_reset,
+    close_cleanly,
+    close_with_reset,
+    is_at_mark,
+    tune,
+    unacked_bytes,
+)
+from tests.forward.peers import FIN, LOOPBACK, RESET, pair, pattern, read, until_acked
+
+FAMILIES = pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["v4", "v6"])
+
+
+@FAMILIES
+def test_tuned(family: int) -> None:
+    with socket.socket(family, socket.SOCK_STREAM) as sock:
+        tune(sock)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        asked = [socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT]
+        assert [sock.getsockopt(socket.IPPROTO_TCP, option) for option in asked] == [60, 15, 4]
+
+
+@FAMILIES
+async def test_clean_close_delivers_what_is_queued(family: int) -> None:
+    both = pair(family)
+    arm_reset(both.ours)
+    data = pattern(10_000_000)
+    gone = both.ours.send(data)
+    assert unacked_bytes(both.ours) > 0
+    close_cleanly(both.ours)
+    with both.app:
+        assert await read(both.app) == (data[:gone], FIN)
+
+
+@FAMILIES
+async def test_armed_close_is_a_reset(family: int) -> None:
+    both = pair(family)
+    arm_reset(both.ours)
+    both.ours.close()
+    close_with_reset(both.ours)
+    with both.app:
+        assert await read(both.app) == (b"", RESET)
+
+
+async def test_mark_stands_before_the_urgent_byte() -> None:
+    both = pair(socket.AF_INET)
+    with both.app, both.ours:
+        await both.app.send(b"ab")
+        await both.app.send(b"!", socket.MSG_OOB)
+        await until_acked(both.app)
+        await trio.sleep(0.01)
+        assert not is_at_mark(both.ours)
+        assert both.ours.recv(10) == b"ab"
+        assert is_at_mark(both.ours)
+
+
+@FAMILIES
+def test_a_tuned_door_tunes_what_it_accepts(family: int) -> None:
+    with socket.socket(family, socket.SOCK_STREAM) as door:
+        tune(door)
+        door.bind((LOOPBACK[socket.AddressFamily(family)], 0))
+        door.listen()
+        with socket.create_connection(door.getsockname()[:2]):
+            accepted, _ = door.accept()
+            with accepted:
+                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+                assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
