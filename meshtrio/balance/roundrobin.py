@@ -19,11 +19,14 @@ class RoundRobin:
     Any two endpoints that are ready all the while differ by one pick at most.
     """
 
-    __slots__ = ("_endpoints", "_others", "_ready")
+    __slots__ = ("_again", "_endpoints", "_others", "_ready")
 
     def __init__(self, start: int = 0) -> None:
         self._endpoints: tuple[Endpoint, ...] | None = None
         self._ready = _Ring(start)
+        self._again = _Ring(start)
+        """The turns of second and further tries. If these moved the first ring on, then with one dead
+        endpoint of two each connection would meet the dead one first, and not every second one."""
         self._others = _Ring(start)
 
     def pick(self, endpoints: tuple[Endpoint, ...], tried: Collection[str] = ()) -> Endpoint | None:
@@ -34,19 +37,25 @@ class RoundRobin:
         """
         if endpoints is not self._endpoints:
             self._know(endpoints)
-        return self._ready.pick(tried) or self._others.pick(tried)
+        ring = self._again if tried else self._ready
+        return ring.pick(tried) or self._others.pick(tried)
 
     def _know(self, endpoints: tuple[Endpoint, ...]) -> None:
         self._endpoints = endpoints
-        self._ready.replace([endpoint for endpoint in endpoints if endpoint.ready])
+        ready = [endpoint for endpoint in endpoints if endpoint.ready]
+        self._ready.replace(ready)
+        self._again.replace(ready)
         self._others.replace([endpoint for endpoint in endpoints if not endpoint.ready])
+
+
+TURNS_BOUND = 16_384
+"""How many names a worker keeps turns for. Full: all begin anew, which is fair again at once."""
 
 
 class Turns:
     """The round robins of all service ports that one worker dials, by a name of the caller's choice.
 
-    Holds one for each name that was asked for; `forget` bounds it, called when the worker forgets the
-    service.
+    Holds one for each name that was asked for, up to TURNS_BOUND.
     """
 
     def __init__(self, start: int = 0) -> None:
@@ -57,6 +66,8 @@ class Turns:
         """Find the round robin of this name, or begin one."""
         known = self._of.get(name)
         if known is None:
+            if len(self._of) >= TURNS_BOUND:
+                self._of.clear()
             known = self._of[name] = RoundRobin(self._start)
         return known
 

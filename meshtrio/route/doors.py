@@ -16,17 +16,24 @@ class Doors:
     ones are known here; whoever opens such a door beside other local addresses names those, too.
     """
 
-    __slots__ = ("_exact", "_loopback_ports")
+    __slots__ = ("_exact", "_loopback_ports", "_near_ports")
 
     def __init__(self, addresses: Iterable[Address] = ()) -> None:
         self._exact = frozenset(addresses)
         self._loopback_ports = frozenset(one.port for one in self._exact if one.ip in _UNSPECIFIED)
+        self._near_ports = frozenset(one.port for one in self._exact if _is_loopback(one))
 
     def __contains__(self, address: Address) -> bool:
         """Say whether dialling this address would reach one of our own doors."""
         if address in self._exact:
             return True
+        # Dialling the unspecified address reaches the own host's loopback (connect(2) on Linux).
+        if address.ip in _UNSPECIFIED and address.port in self._near_ports:
+            return True
         if address.port not in self._loopback_ports:
             return False
-        # Dialling the unspecified address reaches the own host, as dialling loopback does.
-        return address.ip in _UNSPECIFIED or address.ip == _LOOPBACK or address.ip.startswith(_LOOPBACK_V4)
+        return address.ip in _UNSPECIFIED or _is_loopback(address)
+
+
+def _is_loopback(address: Address) -> bool:
+    return address.ip == _LOOPBACK or address.ip.startswith(_LOOPBACK_V4)

@@ -73,8 +73,34 @@ def test_what_was_tried_is_passed_over_until_none_is_left() -> None:
         tried.add(picked.id)
         order += picked.id
     assert order == "abc"
-    # Whoever failed over has used up that turn: the next caller is not sent to the same endpoint again.
-    assert picks(turns, endpoints, 3) == "abc"
+    # Further tries have turns of their own: who comes next gets the turn after the first pick.
+    assert picks(turns, endpoints, 3) == "bca"
+
+
+def test_one_dead_endpoint_of_two_is_met_by_every_second_caller_only() -> None:
+    turns, endpoints = RoundRobin(), ring("ab")
+    met = ""
+    for _ in range(6):
+        first = turns.pick(endpoints)
+        assert first is not None
+        met += first.id
+        if first.id == "a":
+            second = turns.pick(endpoints, ["a"])
+            assert second is not None
+            assert second.id == "b"
+    assert met == "ababab"
+
+
+def test_what_a_dead_endpoint_leaves_is_shared_by_the_others() -> None:
+    turns, endpoints = RoundRobin(), ring("abc")
+    served = ""
+    for _ in range(12):
+        first = turns.pick(endpoints)
+        assert first is not None
+        picked = turns.pick(endpoints, ["a"]) if first.id == "a" else first
+        assert picked is not None
+        served += picked.id
+    assert (served.count("b"), served.count("c")) == (6, 6)
 
 
 def test_a_failing_endpoint_does_not_load_its_neighbour_alone() -> None:

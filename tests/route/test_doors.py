@@ -35,3 +35,10 @@ def test_a_door_is_what_leads_to_it(door: str, inside: list[str], outside: list[
 
 def test_without_doors_nothing_is_one() -> None:
     assert at("127.0.0.1:15001") not in Doors()
+
+
+@pytest.mark.parametrize("text", ["0.0.0.0:15002", "[::]:15002"])
+def test_the_unspecified_address_leads_to_a_door_on_loopback(text: str) -> None:
+    doors = Doors([Address.parse("127.0.0.1:15002"), Address.parse("[::1]:15002")])
+    assert Address.parse(text) in doors
+    assert Address(Address.parse(text).ip, 15003) not in doors
