@@ -1,0 +1,1 @@
+"""Shell. The admin port and the control socket."""

@@ -1,0 +1,180 @@
+"""Shell. What the admin port and the control socket answer, as Starlette applications.
+
+The admin port only reads. The control socket is the operator's (0600) and also changes things. Every
+error is JSON with one sentence and an `x-meshtrio-error` header. Does not know how answers are found.
+"""
+
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated, Any, Protocol
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+
+from meshtrio.config.schema import Label, Port
+from meshtrio.intercept.workload import Spec, WorkloadError
+from meshtrio.observe import log
+
+BODY_BYTES = 64 * 1024
+"""The longest request body. Longer: 413."""
+
+
+class Answers(Protocol):
+    """What the agent can say and do."""
+
+    def readiness(self) -> list[str]:
+        """Say what is still missing for being ready; empty when nothing is."""
+
+    def metrics(self) -> bytes:
+        """Return all metrics in Prometheus's text format."""
+
+    def status(self) -> Any:
+        """Return everything that `meshtrio status` shows."""
+
+    def configuration(self) -> Any:
+        """Return the configuration that holds."""
+
+    async def connections(self) -> Any:
+        """Return live and recent connections."""
+
+    async def add_workload(self, spec: Spec) -> Any:
+        """Catch a workload."""
+
+    async def remove_workload(self, name: str) -> Any:
+        """Catch a workload no more."""
+
+
+def encode(value: object) -> bytes:
+    """Write a value as JSON, with outcomes by their words and paths as text."""
+    return msgspec.json.encode(value, enc_hook=str)
+
+
+def admin_app(answers: Answers) -> Starlette:
+    """Make the application of the admin port."""
+    return Starlette(routes=_reading(answers), exception_handlers=_errors())
+
+
+def control_app(answers: Answers) -> Starlette:
+    """Make the application of the control socket."""
+
+    async def add(request: Request) -> Response:
+        name = request.path_params["name"]
+        body = await _body(request)
+        try:
+            msgspec.convert(name, Label)
+        except msgspec.ValidationError:
+            raise HTTPException(
+                400, f"{name!r} is no name for a workload (want a DNS label, as in shop-2)"
+            ) from None
+        try:
+            spec = msgspec.json.decode(body or b"{}", type=_Body).named(name)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as wrong:
+            raise HTTPException(400, f"workload {name}: {wrong}") from wrong
+        try:
+            added = await answers.add_workload(spec)
+        except WorkloadError as refused:
+            raise HTTPException(409, str(refused)) from refused
+        return _json(added, 201)
+
+    async def remove(request: Request) -> Response:
+        try:
+            return _json(await answers.remove_workload(request.path_params["name"]))
+        except WorkloadError as unknown:
+            raise HTTPException(404, str(unknown)) from unknown
+
+    changing = [
+        Route("/v1/workloads/{name}", add, methods=["PUT"]),
+        Route("/v1/workloads/{name}", remove, methods=["DELETE"]),
+    ]
+    return Starlette(routes=[*_reading(answers), *changing], exception_handlers=_errors())
+
+
+_Text = Annotated[str, msgspec.Meta(pattern=r"^[^\x00]*\Z")]
+
+
+class _Body(msgspec.Struct, forbid_unknown_fields=True):
+    cgroup: _Text = ""
+    netns: _Text = ""
+    ports: tuple[Port, ...] = ()
+    on_agent_loss: str = ""
+    pid: Annotated[int, msgspec.Meta(ge=0, lt=1 << 22)] = 0
+
+    def named(self, name: str) -> Spec:
+        return Spec(
+            name=name,
+            cgroup=self.cgroup,
+            netns=self.netns,
+            ports=self.ports,
+            on_agent_loss=self.on_agent_loss,
+            pid=self.pid,
+        )
+
+
+def _reading(answers: Answers) -> list[Route]:
+    def reading(path: str, answer: Callable[[], Any]) -> Route:
+        async def respond(request: Request) -> Response:
+            found = answer()
+            return _json(await found if isinstance(found, Awaitable) else found)
+
+        return Route(path, respond, methods=["GET"])
+
+    async def healthz(request: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(request: Request) -> Response:
+        missing = answers.readiness()
+        return _json({"ready": not missing, "missing": missing}, 503 if missing else 200)
+
+    async def metrics(request: Request) -> Response:
+        return Response(answers.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return [
+        Route("/healthz", healthz, methods=["GET"]),
+        Route("/readyz", readyz, methods=["GET"]),
+        Route("/metrics", metrics, methods=["GET"]),
+        reading("/v1/status", answers.status),
+        reading("/v1/connections", answers.connections),
+        reading("/v1/config", answers.configuration),
+    ]
+
+
+def _json(value: object, status: int = 200) -> Response:
+    return Response(encode(value) + b"\n", status, media_type="application/json")
+
+
+def _errors() -> dict[Any, Any]:
+    async def say(request: Request, failed: Exception) -> Response:
+        assert isinstance(failed, HTTPException)
+        return _error(failed.status_code, failed.detail, failed.headers or {})
+
+    async def confess(request: Request, failed: Exception) -> Response:
+        log.bug("an answer failed by a bug of ours", failed)
+        return _error(500, "this is a bug of ours; the log of the agent has its trace", {})
+
+    return {HTTPException: say, Exception: confess}
+
+
+def _error(status: int, sentence: str, headers: Mapping[str, str]) -> Response:
+    answer = _json({"error": sentence}, status)
+    answer.headers.update(headers)
+    # What a client may have put into the sentence must not be able to end the header.
+    shown = "".join(sign if " " <= sign <= "~" else "?" for sign in sentence.replace("\n", " "))
+    answer.headers["x-meshtrio-error"] = shown[:500].strip()
+    return answer
+
+
+async def _body(request: Request) -> bytes:
+    body = b""
+    try:
+        async with contextlib.aclosing(request.stream()) as chunks:
+            async for chunk in chunks:
+                body += chunk
+                if len(body) > BODY_BYTES:
+                    raise HTTPException(413, f"the body is larger than {BODY_BYTES} bytes")
+    except ClientDisconnect:
+        raise HTTPException(400, "the body ended early") from None
+    return body

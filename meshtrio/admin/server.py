@@ -1,0 +1,129 @@
+"""Shell. The admin port (TCP, read only) and the control socket (Unix, 0600, everything), served.
+
+hypercorn speaks HTTP on trio. The sockets are opened before anything else is done, so that a port
+that is taken is said at once and costs nothing. Does not know what is answered.
+"""
+
+import contextlib
+import fcntl
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import trio
+from hypercorn.config import Config
+from hypercorn.trio.tcp_server import TCPServer
+from hypercorn.trio.worker_context import WorkerContext
+from hypercorn.typing import ConnectionState
+from hypercorn.utils import wrap_app
+
+from meshtrio.observe import log
+
+
+class AdminError(Exception):
+    """A socket cannot be opened; the message says why and what to do."""
+
+
+class Sockets(NamedTuple):
+    """What the agent answers on, and the lock that says that it is the only one."""
+
+    admin: socket.socket
+    control: socket.socket
+    path: Path
+    lock: int
+
+    def close(self) -> None:
+        """Close all, and take the control socket's file away."""
+        self.path.unlink(missing_ok=True)
+        self.admin.close()
+        self.control.close()
+        os.close(self.lock)
+
+
+def open_sockets(control: Path, bind: str, port: int) -> Sockets:
+    """Open both, and be the only agent at this control socket. AdminError if anything is taken."""
+    with contextlib.ExitStack() as undo:
+        try:
+            control.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
+            lock = os.open(control.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as cause:
+            raise AdminError(f"cannot use {control.parent}: {cause.strerror}; set paths.control") from cause
+        undo.callback(os.close, lock)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AdminError(f"another agent runs with {control}; stop it, or set paths.control") from None
+        admin = undo.enter_context(_admin(bind, port))
+        unix = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
+        mask = os.umask(0o177)
+        try:
+            control.unlink(missing_ok=True)
+            unix.bind(str(control))
+        except OSError as cause:
+            # "AF_UNIX path too long" has no strerror.
+            why = cause.strerror or cause
+            raise AdminError(f"cannot listen on {control}: {why}; set paths.control") from cause
+        finally:
+            os.umask(mask)
+        unix.listen(64)
+        undo.pop_all()
+        return Sockets(admin, unix, control, lock)
+
+
+def _admin(bind: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in bind else socket.AF_INET
+    admin = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        admin.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        admin.bind((bind, port))
+        admin.listen(64)
+    except OSError as cause:
+        admin.close()
+        raise AdminError(
+            f"cannot listen on the admin port {bind} {port}: {cause.strerror}"
+            f" (see: ss -ltnp 'sport = {port}'); set ports.admin or admin.bind"
+        ) from cause
+    return admin
+
+
+async def serve(
+    app: Callable[..., Awaitable[None]],
+    listener: socket.socket,
+    task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED,
+) -> None:
+    """Answer on a listening socket until cancelled; ready when the first answer can be given.
+
+    Cancelled, it hangs up on everybody, also on those who do not read. `listener` stays open.
+    """
+    settings = Config()
+    settings.accesslog = None
+    settings.errorlog = None
+    settings.h11_max_incomplete_size = 16 * 1024
+    settings.keep_alive_timeout = 15
+    wrapped = wrap_app(app, settings.wsgi_max_body_size, "asgi")
+    context = WorkerContext(None)
+    there: set[trio.SocketStream] = set()
+
+    async def answer(stream: trio.SocketStream) -> None:
+        there.add(stream)
+        try:
+            await TCPServer(wrapped, settings, context, ConnectionState({}), stream)  # type: ignore[arg-type]
+        except Exception as bug:  # noqa: BLE001  the border: one client must not end the others
+            log.bug("an admin connection ended by a bug of ours", bug)
+        finally:
+            there.discard(stream)
+
+    copy = socket.socket(fileno=os.dup(listener.fileno()))
+    copy.setblocking(False)
+    async with trio.open_nursery() as clients:
+        try:
+            ours = trio.SocketListener(trio.socket.from_stdlib_socket(copy))
+            await trio.serve_listeners(answer, [ours], handler_nursery=clients, task_status=task_status)
+        finally:
+            # hypercorn shields its sending from cancellation, for as long as a client does not read.
+            # That is also why hypercorn.trio.serve, which knows its clients alone, is of no use here.
+            for stream in there:
+                with contextlib.suppress(OSError):
+                    stream.socket.shutdown(socket.SHUT_RDWR)

@@ -1,0 +1,181 @@
+"""Shell. What the agent can say of itself: for the admin port, the CLI and the tests. Changes nothing."""
+
+import os
+import time
+
+import msgspec
+
+from meshtrio import __version__
+from meshtrio.config.schema import Config
+from meshtrio.fleet import Fleet
+from meshtrio.intercept.kernel import Kernel
+from meshtrio.intercept.registry import Registry
+from meshtrio.intercept.workload import Workload
+from meshtrio.messages import Connection
+from meshtrio.observe.process import usage
+from meshtrio.observe.sums import Gauge, Sums
+from meshtrio.publisher import Publisher
+
+
+class Parts(msgspec.Struct):
+    """The pieces of an agent that the answers are made from."""
+
+    config: Config
+    fleet: Fleet
+    publisher: Publisher
+    registry: Registry
+    sums: Sums
+    kernel: Kernel | None
+    why_no_ebpf: str = ""
+    began: float = 0.0
+    config_path: str = ""
+    config_fault: str = ""
+    catalog_fault: str = ""
+    catalog_read: bool = False
+    catching: bool = False
+    """Whether what was adopted and what is configured is caught."""
+    draining: bool = False
+    pinning_fault: str = ""
+
+
+def readiness(parts: Parts) -> list[str]:
+    """Say what is still missing for being ready; empty when nothing is."""
+    missing = []
+    if parts.draining:
+        missing.append("draining")
+    if not parts.catalog_read:
+        missing.append("the catalog was not read yet")
+    if not parts.catching:
+        # Orphaned workers close their doors when a successor is ready: not before its own are in use.
+        missing.append("the workloads are not caught yet")
+    missing += [f"worker {seat.number} is not ready" for seat in parts.fleet.seats if not seat.ready.is_set()]
+    return missing
+
+
+def status(parts: Parts) -> dict[str, object]:
+    """Return everything that `meshtrio status` shows."""
+    snapshot = parts.publisher.snapshot
+    agent = usage()
+    return {
+        "version": __version__,
+        "node": parts.config.node,
+        "pid": os.getpid(),
+        "uptime_s": round(time.monotonic() - parts.began, 1),
+        "ready": not readiness(parts),
+        "missing": readiness(parts),
+        "rung": rung(parts),
+        "config": {"path": parts.config_path, "fault": parts.config_fault},
+        "catalog": {
+            "file": parts.config.catalog.file,
+            "version": snapshot.version,
+            "services": len(snapshot),
+            "endpoints": sum(len(service.endpoints) for service in snapshot),
+            "fault": parts.catalog_fault,
+            "not_in_kernel_map": parts.publisher.unmapped,
+        },
+        "agent": {"rss_bytes": agent.rss_bytes, "cpu_s": agent.cpu_s, "descriptors": agent.descriptors},
+        "workers": [_worker(parts, number) for number in range(len(parts.fleet.seats))],
+        "workloads": [workload(one) for one in parts.registry],
+        "outcomes": parts.sums.by_outcome(),
+        "hooks": _reasons(parts),
+    }
+
+
+def rung(parts: Parts) -> dict[str, object]:
+    """Say on which rung new workloads stand, and why."""
+    on_ebpf = parts.kernel is not None and parts.config.rung != "nft"
+    return {
+        "configured": parts.config.rung,
+        "in_use": "ebpf" if on_ebpf else "nft",
+        "why": parts.why_no_ebpf,
+        "pinned": bool(parts.kernel and parts.kernel.pins),
+        "pinning_fault": parts.pinning_fault,
+        "adopted": bool(parts.kernel and parts.kernel.adopted),
+    }
+
+
+def workload(one: Workload) -> dict[str, object]:
+    """Return what is shown of one workload."""
+    return {
+        "name": one.spec.name,
+        "id": one.id,
+        "rung": one.rung,
+        "why": one.why,
+        "cgroup": str(one.cgroup or ""),
+        "netns": one.spec.netns or "own",
+        "netns_id": one.site.netns.id,
+        "outbound_port": one.capture.outbound.port,
+        "inbound_port": _inbound_port(one),
+        "on_agent_loss": one.spec.on_agent_loss,
+        "source_address": "caller" if one.site.transparent else "fixed",
+        "pid": one.spec.pid,
+    }
+
+
+async def connections(parts: Parts) -> dict[str, object]:
+    """Return live connections of all workers, and the last that ended."""
+    live: list[Connection] = []
+    omitted = 0
+    answered = 0
+    for _, report in await parts.fleet.live():
+        live += report.connections
+        omitted += report.omitted
+        answered += 1
+    silent = len(parts.fleet.seats) - answered
+    recent = list(reversed(parts.sums.recent))
+    return {"live": live, "ended": recent, "omitted": omitted, "silent_workers": silent}
+
+
+def metrics(parts: Parts) -> bytes:
+    """Return all metrics in Prometheus's text format."""
+    gauges = [
+        Gauge("meshtrio_ready", "Whether the agent is ready", float(not readiness(parts))),
+        Gauge("meshtrio_workloads", "Workloads that are caught", len(parts.registry)),
+        Gauge("meshtrio_services", "Services in the catalog", len(parts.publisher.snapshot)),
+        Gauge(
+            "meshtrio_catalog_version", "Version of the catalog snapshot", parts.publisher.snapshot.version
+        ),
+        _memory("agent", "self"),
+    ]
+    for seat in parts.fleet.seats:
+        name = str(seat.number)
+        restarts = "How often this worker was started again"
+        gauges.append(Gauge("meshtrio_worker_restarts", restarts, seat.restarts, {"worker": name}))
+        if seat.pid and not parts.fleet.inside:
+            gauges.append(_memory(f"worker-{name}", seat.pid))
+    from meshtrio.observe.exposition import exposition
+
+    return exposition(parts.sums, gauges, _reasons(parts))
+
+
+def _memory(process: str, pid: int | str) -> Gauge:
+    what = "Resident memory of each process"
+    return Gauge("meshtrio_resident_memory_bytes", what, usage(pid).rss_bytes, {"process": process})
+
+
+def _worker(parts: Parts, number: int) -> dict[str, object]:
+    seat = parts.fleet.seats[number]
+    used = usage(seat.pid) if seat.pid else usage(0)
+    return {
+        "number": number,
+        "pid": seat.pid,
+        "inside_agent": parts.fleet.inside,
+        "ready": seat.ready.is_set(),
+        "restarts": seat.restarts,
+        "rss_bytes": used.rss_bytes,
+        "cpu_s": used.cpu_s,
+        "descriptors": used.descriptors,
+    }
+
+
+def _inbound_port(one: Workload) -> int:
+    if one.site.inbound is not None:
+        return one.site.inbound.port
+    inbound = getattr(one.capture, "inbound", None)
+    return inbound.port if inbound else 0
+
+
+def _reasons(parts: Parts) -> dict[str, int]:
+    if parts.kernel is None:
+        return {}
+    return {reason.name.lower(): count for reason, count in parts.kernel.reasons().items() if count}

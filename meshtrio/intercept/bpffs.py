@@ -1,0 +1,39 @@
+"""Shell. The file system in which kernel objects are pinned: found, or mounted. Knows no programs."""
+
+import ctypes
+import os
+from pathlib import Path
+
+DEFAULT = Path("/sys/fs/bpf")
+
+
+class BpffsError(Exception):
+    """Nothing can be pinned; the message says what to do."""
+
+
+def ensure(pins: Path) -> Path:
+    """Make the folder for pins, mounting bpffs at /sys/fs/bpf if nobody has. BpffsError says why not."""
+    if not _on_bpffs(pins):
+        if not pins.is_relative_to(DEFAULT):
+            raise BpffsError(f"{pins} is not on a bpffs; mount one there: mount -t bpf bpf {pins.parent}")
+        _mount()
+    try:
+        pins.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as cause:
+        raise BpffsError(
+            f"cannot make {pins}: {cause.strerror}; use paths.pins on a bpffs that is writable"
+        ) from cause
+    return pins
+
+
+def _mount() -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"bpf", str(DEFAULT).encode(), b"bpf", 0, b"mode=0700"):
+        why = os.strerror(ctypes.get_errno())
+        raise BpffsError(f"cannot mount bpffs at {DEFAULT}: {why}; as root: mount -t bpf bpf {DEFAULT}")
+
+
+def _on_bpffs(path: Path) -> bool:
+    with open("/proc/mounts") as mounts:
+        points = [fields[1] for fields in map(str.split, mounts) if fields[2] == "bpf"]
+    return any(path.is_relative_to(point) for point in points)

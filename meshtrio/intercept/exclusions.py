@@ -1,0 +1,32 @@
+"""Shell. What is never caught, as the hooks read it: excluded ports and networks in the kernel's maps."""
+
+import ipaddress
+
+from meshtrio.address import Address
+from meshtrio.config.schema import Config
+from meshtrio.intercept import bpf
+from meshtrio.intercept.kernel import Kernel
+from meshtrio.intercept.layout import EXCLUDED_INBOUND, EXCLUDED_OUTBOUND, excluded_port_key, prefix
+
+
+def exclude(kernel: Kernel, config: Config) -> None:
+    """Make the maps say what the configuration says; keys that stay are never missing in between."""
+    ports = {excluded_port_key(EXCLUDED_OUTBOUND, port) for port in config.exclude.outbound_ports}
+    ports |= {excluded_port_key(EXCLUDED_INBOUND, port) for port in config.inbound_exclusions}
+    _replace(kernel.maps["excluded_ports"], 4, ports)
+    _replace(kernel.maps["excluded_networks"], 20, {_prefix(cidr) for cidr in config.exclude.outbound_cidrs})
+
+
+def _replace(descriptor: int, key_bytes: int, wanted: set[bytes]) -> None:
+    there = set(bpf.keys(descriptor, key_bytes))
+    # Out first: in a full map what goes would keep what comes from fitting.
+    for key in there - wanted:
+        bpf.delete(descriptor, key)
+    for key in wanted - there:
+        bpf.update(descriptor, key, b"\x01")
+
+
+def _prefix(cidr: str) -> bytes:
+    network = ipaddress.ip_network(cidr)
+    bits = network.prefixlen + (96 if network.version == 4 else 0)
+    return prefix(bits, Address.of(str(network.network_address), 0).ip)

@@ -1,0 +1,195 @@
+"""Shell. All workloads of this node: which are caught, how, and where that is written down.
+
+A workload is a cgroup, a network namespace, or both. The registry decides the rung, shares what
+workloads of one namespace share, and keeps a list on disk, so that a successor of a crashed agent
+finds them. It tells the workers of doors through a callback, and starts no task.
+"""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import trio
+
+from meshtrio.intercept import cgroup, nft
+from meshtrio.intercept.attachment import remove_pins
+from meshtrio.intercept.catcher import UNDO_S, Catcher
+from meshtrio.intercept.cgroup import CgroupError
+from meshtrio.intercept.doors import DoorError
+from meshtrio.intercept.kernel import KernelRefused, pinned_folders
+from meshtrio.intercept.netns import Netns, NetnsError
+from meshtrio.intercept.nft_request import ErrandRefused
+from meshtrio.intercept.site import NetnsSite
+from meshtrio.intercept.workload import Kept, Spec, Workload, WorkloadError, read_list, write_list
+from meshtrio.messages import CloseDoor, KnowWorkload, WorkloadName
+
+
+class Registry:
+    """The workloads of this node."""
+
+    def __init__(self, catcher: Catcher) -> None:
+        """Begin with none."""
+        self.catcher = catcher
+        self._sites: dict[int, NetnsSite] = {}
+        self._workloads: dict[str, Workload] = {}
+        self._number = 0
+        self._changing = trio.Lock()
+        self.list_path: Path | None = None
+
+    def __iter__(self) -> Iterator[Workload]:
+        return iter(list(self._workloads.values()))
+
+    def __len__(self) -> int:
+        return len(self._workloads)
+
+    def get(self, name: str) -> Workload | None:
+        """Return the workload of this name."""
+        return self._workloads.get(name)
+
+    async def add(self, spec: Spec, *, number: int = 0) -> Workload:
+        """Catch a workload from now on. WorkloadError says why not; nothing is left behind then."""
+        spec.check()
+        async with self._changing:
+            if spec.name in self._workloads:
+                raise WorkloadError(
+                    f"workload {spec.name} is here already; choose another name or remove it first"
+                )
+            site = self._site(spec)
+            made = False
+            try:
+                path, made = self._cgroup(spec)
+                self._number = max(self._number, number)
+                if not number:
+                    self._number = number = self._number + 1
+                workload = await self.catcher.catch(spec, number, path, site)
+                workload.made_cgroup = made
+            except BaseException as failed:
+                if made:
+                    cgroup.remove(cgroup.mount_point() / cgroup.OURS / spec.name)
+                with trio.move_on_after(UNDO_S, shield=True):
+                    await self._release(site)
+                if isinstance(
+                    failed, KernelRefused | ErrandRefused | DoorError | CgroupError | NetnsError | OSError
+                ):
+                    raise WorkloadError(f"workload {spec.name}: {failed}") from failed
+                raise
+            site.users += 1
+            self._workloads[spec.name] = workload
+            write_list(self.list_path, list(self))
+            return workload
+
+    async def catch_no_more(self, name: str) -> Workload:
+        """Catch no new connection of a workload; those that are there go on. WorkloadError: it is unknown."""
+        async with self._changing:
+            workload = self._workloads.pop(name, None)
+            if workload is None:
+                raise WorkloadError(f"workload {name} is not known")
+            await workload.capture.catch_no_more()
+            if workload.site.users == 1:
+                workload.site.catch_no_more()
+            write_list(self.list_path, list(self))
+            return workload
+
+    async def remove(self, workload: Workload) -> bool:
+        """Take away what is left of a workload that is caught no more. False: its cgroup is still in use."""
+        async with self._changing:
+            for door in workload.doors:
+                self.catcher.tell(CloseDoor(door), [])
+            self.catcher.tell(KnowWorkload(WorkloadName(workload.id, "")), [])
+            await workload.capture.close()
+            workload.site.users -= 1
+            await self._release(workload.site)
+            if workload.made_cgroup and workload.cgroup is not None:
+                return await trio.to_thread.run_sync(cgroup.remove, workload.cgroup)
+            return True
+
+    async def refresh(self) -> None:
+        """Let each capture follow what has changed around it. Raises what one of them met, after all."""
+        met: Exception | None = None
+        for workload in self:
+            # Not while it is being removed: its rules would come back.
+            async with self._changing:
+                if self._workloads.get(workload.spec.name) is workload:
+                    try:
+                        await workload.capture.refresh(self.catcher.surroundings)
+                    except (ErrandRefused, OSError) as failed:
+                        met = failed
+        if met is not None:
+            raise met
+
+    async def adopt(self) -> list[str]:
+        """Catch again what a predecessor left on the list; say what could not be. Those remains go."""
+        lost = []
+        for kept in read_list(self.list_path):
+            try:
+                kept.check()
+                workload = await self.add(kept.spec, number=kept.id)
+            except (WorkloadError, OSError) as gone:
+                lost.append(f"{kept.spec.name}: {gone}")
+                await self._sweep(kept)
+                continue
+            if kept.rung == "nft" and workload.rung == "ebpf":
+                with contextlib.suppress(ErrandRefused):
+                    await nft.remove(kept.spec.name, workload.site.descriptor)
+        known = {str(workload.id) for workload in self}
+        kernel = self.catcher.kernel
+        if kernel and kernel.pins:
+            for folder in list(pinned_folders(kernel.pins, "links")):
+                if folder.name not in known:
+                    remove_pins(folder)
+            sites = {str(number) for number in self._sites}
+            for folder in list(pinned_folders(kernel.pins, "netns")):
+                if folder.name not in sites:
+                    remove_pins(folder)
+        return lost
+
+    async def _sweep(self, kept: Kept) -> None:
+        """Take away the rules and the routing of a workload that is lost, if its namespace is still there."""
+        async with self._changing:
+            with contextlib.suppress(WorkloadError, ErrandRefused, OSError):
+                kept.check()
+                site = self._site(kept.spec)
+                try:
+                    await nft.remove(kept.spec.name, site.descriptor)
+                finally:
+                    if not site.users:
+                        # As if it were ours, so that it goes unless another agent's workload is there.
+                        site.routed = True
+                        await self._release(site)
+
+    def let_go(self) -> None:
+        """Close our descriptors only; what is pinned goes on catching."""
+        for workload in self:
+            workload.capture.let_go()
+        for site in self._sites.values():
+            site.let_go()
+
+    def _site(self, spec: Spec) -> NetnsSite:
+        try:
+            netns = Netns.at(spec.netns) if spec.netns else Netns.current()
+        except NetnsError as cause:
+            raise WorkloadError(f"workload {spec.name}: {cause}") from cause
+        known = self._sites.get(netns.id)
+        if known is not None:
+            netns.close()
+            return known
+        site = self._sites[netns.id] = NetnsSite(netns)
+        return site
+
+    async def _release(self, site: NetnsSite) -> None:
+        if site.users:
+            return
+        if site.door:
+            self.catcher.tell(CloseDoor(site.door), [])
+        self._sites.pop(site.netns.id, None)
+        await site.close()
+        site.netns.close()
+
+    def _cgroup(self, spec: Spec) -> tuple[Path | None, bool]:
+        if spec.cgroup:
+            path = cgroup.given(spec.cgroup)
+            cgroup.refuse_own(path)
+            return path, path.parent.name == cgroup.OURS
+        if spec.netns:
+            return None, False
+        return cgroup.create(spec.name), True

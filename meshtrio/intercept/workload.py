@@ -1,0 +1,110 @@
+"""Shell. A workload as values: what was asked for, what holds for all, what became of it, and the list on
+disk by which a successor of a crashed agent finds them. Does not catch anything.
+"""
+
+import os
+import re
+from pathlib import Path
+
+import msgspec
+
+from meshtrio.intercept.capture import EbpfCapture, NftCapture
+from meshtrio.intercept.site import NetnsSite
+from meshtrio.messages import Rung
+
+# The name becomes a folder, a table and a label of metrics; the same as config.schema.Label.
+_LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+
+
+class WorkloadError(Exception):
+    """A workload cannot be added or removed; the message says why and what to do."""
+
+
+class Spec(msgspec.Struct, frozen=True, kw_only=True):
+    """What somebody asks for."""
+
+    name: str
+    cgroup: str = ""
+    netns: str = ""
+    ports: tuple[int, ...] = ()
+    on_agent_loss: str = "open"
+    pid: int = 0
+    """The process whose end is the end of the workload; 0: it stays until it is removed."""
+
+    def check(self) -> None:
+        """Raise WorkloadError if the name is no DNS label, or a port is none."""
+        if not _LABEL.fullmatch(self.name):
+            raise WorkloadError(f"workload {self.name!r}: the name is no DNS label, as shop-2 is")
+        for port in self.ports:
+            if not 1 <= port <= 65535:
+                raise WorkloadError(f"workload {self.name}: port {port} is not in 1 to 65535")
+
+
+class Rules(msgspec.Struct, frozen=True, kw_only=True):
+    """What holds for all workloads of this agent."""
+
+    rung: str
+    outbound_port: int
+    inbound_port: int
+    any_port: bool = False
+    show_callers: bool = True
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """A workload as the list on disk has it."""
+
+    spec: Spec
+    id: int
+    netns_inode: int
+    rung: str = ""
+
+    def check(self) -> None:
+        """Raise WorkloadError if the namespace's path means another namespace by now, or none."""
+        if self.spec.netns and Path(self.spec.netns).stat().st_ino != self.netns_inode:
+            raise WorkloadError(f"the network namespace {self.spec.netns} has been replaced")
+
+
+class Workload(msgspec.Struct):
+    """A workload that is caught."""
+
+    spec: Spec
+    id: int
+    cgroup: Path | None
+    made_cgroup: bool
+    site: NetnsSite
+    capture: EbpfCapture | NftCapture
+    doors: list[int]
+    why: str = ""
+    """Why this rung, if it is not the best one."""
+
+    @property
+    def rung(self) -> Rung:
+        """The rung it stands on."""
+        return "ebpf" if isinstance(self.capture, EbpfCapture) else "nft"
+
+
+def write_list(path: Path | None, workloads: list[Workload]) -> None:
+    """Write down who is caught, whole or not at all. None: nobody will come after us."""
+    if path is None:
+        return
+    kept = [Kept(_placed(one), one.id, one.site.netns.inode, one.rung) for one in workloads]
+    fresh = path.with_suffix(f".{os.getpid()}")
+    fresh.write_bytes(msgspec.json.encode(kept))
+    fresh.replace(path)
+
+
+def read_list(path: Path | None) -> list[Kept]:
+    """Read who was caught. A list that is missing or broken is an empty one."""
+    if path is None or not path.exists():
+        return []
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=list[Kept])
+    except (OSError, msgspec.MsgspecError):
+        return []
+
+
+def _placed(workload: Workload) -> Spec:
+    """Return the spec with the cgroup that was made for it."""
+    if workload.cgroup is None:
+        return workload.spec
+    return msgspec.structs.replace(workload.spec, cgroup=str(workload.cgroup))

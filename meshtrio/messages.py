@@ -1,0 +1,152 @@
+"""Core. What agent and worker say to each other. Does not know how it travels (channel.py).
+
+File descriptors travel beside a message, in the order that its docstring gives.
+"""
+
+from typing import Literal
+
+import msgspec
+
+from meshtrio.address import Address
+from meshtrio.catalog.service import Found
+from meshtrio.config.schema import Config
+from meshtrio.outcome import Outcome
+
+Direction = Literal["outbound", "inbound"]
+Rung = Literal["ebpf", "nft"]
+
+
+class WorkloadName(msgspec.Struct, frozen=True):
+    """A workload as a worker knows it: the id that the hooks give, and the name."""
+
+    id: int
+    name: str
+
+
+class Settings(msgspec.Struct, frozen=True, tag=True):
+    """To the worker, first and after each change: the configuration, and where a successor would answer."""
+
+    config: Config
+    successor: str = ""
+    """The control socket that a worker without agent watches; empty: nobody will come, end when idle."""
+
+
+class Maps(msgspec.Struct, frozen=True, tag=True):
+    """To the worker: kernel maps. Descriptors: destinations, our_dials, ports, heartbeat."""
+
+
+class OpenDoor(msgspec.Struct, frozen=True, tag=True):
+    """To the worker: accept here. Descriptors: the network namespace, then `listeners` listening sockets."""
+
+    door: int
+    direction: Direction
+    rung: Rung
+    netns: int
+    workload: WorkloadName
+    listeners: int
+    transparent: bool = False
+    """The called process may be shown the caller's address."""
+
+
+class CloseDoor(msgspec.Struct, frozen=True, tag=True):
+    """To the worker: accept no more here. Connections that came through this door go on."""
+
+    door: int
+
+
+class KnowWorkload(msgspec.Struct, frozen=True, tag=True):
+    """To the worker: this id has this name, or (empty name) has gone."""
+
+    workload: WorkloadName
+
+
+class Resolved(msgspec.Struct, frozen=True, tag=True):
+    """To the worker: what this address is now. Sent as the answer, and again whenever it changes."""
+
+    address: Address
+    found: Found | None
+
+
+class Drain(msgspec.Struct, frozen=True, tag=True):
+    """To the worker: accept no more, let connections end until the deadline, then end."""
+
+    drain_s: float
+
+
+class Report(msgspec.Struct, frozen=True, tag=True):
+    """To the worker: send a `Live` with this number."""
+
+    number: int
+
+
+class Ready(msgspec.Struct, frozen=True, tag=True):
+    """To the agent: everything that was sent so far is in effect."""
+
+    pid: int
+
+
+class Resolve(msgspec.Struct, frozen=True, tag=True):
+    """To the agent: what is this address? And tell me when that changes."""
+
+    address: Address
+
+
+class Forget(msgspec.Struct, frozen=True, tag=True):
+    """To the agent: this address interests me no more."""
+
+    address: Address
+
+
+class Connection(msgspec.Struct, frozen=True, kw_only=True):
+    """One connection, live (outcome None) or ended."""
+
+    id: int
+    direction: Direction
+    workload: str
+    source: str
+    destination: str
+    service: str = ""
+    endpoint: str = ""
+    protocol: str = ""
+    sni: str = ""
+    sent_bytes: int = 0
+    received_bytes: int = 0
+    began: float
+    """Wall time, seconds since 1970."""
+    lasted_s: float = 0.0
+    outcome: Outcome | None = None
+    detail: str = ""
+    rung: Rung = "ebpf"
+
+
+class Count(msgspec.Struct, frozen=True):
+    """How many connections of one kind ended, and what they carried."""
+
+    direction: Direction
+    workload: str
+    service: str
+    outcome: Outcome
+    connections: int
+    sent_bytes: int
+    received_bytes: int
+
+
+class Tally(msgspec.Struct, frozen=True, tag=True):
+    """To the agent: what ended since the last tally. `omitted` more ended and are counted, but not listed."""
+
+    counts: list[Count]
+    ended: list[Connection]
+    omitted: int = 0
+    open: int = 0
+
+
+class Live(msgspec.Struct, frozen=True, tag=True):
+    """To the agent: the answer to `Report`."""
+
+    number: int
+    connections: list[Connection]
+    omitted: int = 0
+
+
+ToWorker = Settings | Maps | OpenDoor | CloseDoor | KnowWorkload | Resolved | Drain | Report
+ToAgent = Ready | Resolve | Forget | Tally | Live

@@ -1,0 +1,1 @@
+"""Shell. Metrics and logs: what the operator sees."""

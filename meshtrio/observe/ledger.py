@@ -1,0 +1,156 @@
+"""Core. One worker's book of connections: those that live, those that ended, and sums. Knows no clock.
+
+Each connection is opened once and closed once, with one Outcome.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from meshtrio.messages import Connection, Count, Direction, Live, Rung, Tally
+from meshtrio.outcome import Outcome
+
+LISTED = 200
+"""How many ended connections one tally lists. More are counted, and `omitted` says how many."""
+KINDS = 2000
+"""How many kinds (direction, workload, service, outcome) are kept apart. Further ones count as "other"."""
+LIVE_LISTED = 5000
+"""How many live connections one report lists; `omitted` says how many more there are."""
+
+
+class Entry:
+    """One connection while it lives. Stages fill in what they learn; `bytes_now` reads the relay's counts."""
+
+    __slots__ = (
+        "began",
+        "bytes_now",
+        "destination",
+        "direction",
+        "endpoint",
+        "id",
+        "protocol",
+        "rung",
+        "service",
+        "sni",
+        "source",
+        "workload",
+    )
+
+    def __init__(self, number: int, direction: Direction, rung: Rung) -> None:
+        """Begin with nothing known but the door it came through."""
+        self.id = number
+        self.direction: Direction = direction
+        self.rung: Rung = rung
+        self.workload = ""
+        self.source = ""
+        self.destination = ""
+        self.service = ""
+        self.endpoint = ""
+        self.protocol = ""
+        self.sni = ""
+        self.began = 0.0
+        self.bytes_now: Callable[[], tuple[int, int]] | None = None
+
+    def seen(self, now: float, outcome: Outcome | None = None, detail: str = "") -> Connection:
+        """Return the connection as a value, as it is at this wall time."""
+        sent, received = self.bytes_now() if self.bytes_now else (0, 0)
+        return Connection(
+            id=self.id,
+            direction=self.direction,
+            workload=self.workload,
+            source=self.source,
+            destination=self.destination,
+            service=self.service,
+            endpoint=self.endpoint,
+            protocol=self.protocol,
+            sni=self.sni,
+            sent_bytes=sent,
+            received_bytes=received,
+            began=self.began,
+            lasted_s=max(0.0, now - self.began),
+            outcome=outcome,
+            detail=detail,
+            rung=self.rung,
+        )
+
+
+class Ledger:
+    """All connections of one worker."""
+
+    def __init__(self) -> None:
+        """Begin with an empty book."""
+        self._number = 0
+        self._live: dict[int, Entry] = {}
+        self._by_workload: dict[str, int] = {}
+        self._sums: dict[tuple[Direction, str, str, Outcome], list[int]] = {}
+        self._ended: deque[Connection] = deque()
+        self._omitted = 0
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def open(self, direction: Direction, rung: Rung, now: float) -> Entry:
+        """Begin an entry."""
+        self._number += 1
+        entry = Entry(self._number, direction, rung)
+        entry.began = now
+        self._live[entry.id] = entry
+        return entry
+
+    def belongs(self, entry: Entry, workload: str) -> int:
+        """Note whose connection it is; say how many that workload has now."""
+        entry.workload = workload
+        count = self._by_workload.get(workload, 0) + 1
+        self._by_workload[workload] = count
+        return count
+
+    def close(self, entry: Entry, outcome: Outcome, now: float, detail: str = "") -> Connection:
+        """End an entry, and count it."""
+        del self._live[entry.id]
+        if entry.workload in self._by_workload:
+            self._by_workload[entry.workload] -= 1
+            if not self._by_workload[entry.workload]:
+                del self._by_workload[entry.workload]
+        ended = entry.seen(now, outcome, detail)
+        entry.bytes_now = None
+        kind = (entry.direction, entry.workload, entry.service, outcome)
+        self._count(Count(*kind, 1, ended.sent_bytes, ended.received_bytes))
+        if len(self._ended) < LISTED:
+            self._ended.append(ended)
+        else:
+            self._omitted += 1
+        return ended
+
+    def tally(self) -> Tally | None:
+        """Hand over what ended since the last tally, and begin anew; None if nothing did."""
+        if not self._sums:
+            return None
+        counts = [Count(*kind, *sums) for kind, sums in self._sums.items()]
+        tally = Tally(counts, list(self._ended), self._omitted, len(self._live))
+        self._sums = {}
+        self._ended.clear()
+        self._omitted = 0
+        return tally
+
+    def put_back(self, tally: Tally) -> None:
+        """Take back a tally that could not be delivered: the sums live on, the listed ones are given up."""
+        for count in tally.counts:
+            self._count(count)
+        self._omitted += tally.omitted + len(tally.ended)
+
+    def _count(self, count: Count) -> None:
+        kind = (count.direction, count.workload, count.service, count.outcome)
+        if kind not in self._sums and len(self._sums) >= KINDS:
+            kind = (count.direction, "other", "other", count.outcome)
+        sums = self._sums.setdefault(kind, [0, 0, 0])
+        sums[0] += count.connections
+        sums[1] += count.sent_bytes
+        sums[2] += count.received_bytes
+
+    def live(self, number: int, now: float) -> Live:
+        """Return the connections that live now."""
+        entries = list(self._live.values())
+        shown = [entry.seen(now) for entry in entries[:LIVE_LISTED]]
+        return Live(number, shown, len(entries) - len(shown))
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(list(self._live.values()))

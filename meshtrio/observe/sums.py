@@ -1,0 +1,56 @@
+"""Core. What the agent adds up: ended connections by kind, and the last ones by name. Does not know how it
+is shown.
+"""
+
+from collections import deque
+
+import msgspec
+
+from meshtrio.messages import Connection, Direction, Tally
+from meshtrio.outcome import Outcome
+
+RECENT = 1000
+"""How many ended connections are kept for `meshtrio connections`. The oldest goes."""
+KINDS = 10_000
+"""How many kinds are kept apart over the agent's life. Further ones count as workload and service "other"."""
+
+Kind = tuple[Direction, str, str, Outcome]
+
+
+class Gauge(msgspec.Struct, frozen=True):
+    """One number that is true now."""
+
+    name: str
+    help: str
+    value: float
+    labels: dict[str, str] = {}
+
+
+class Sums:
+    """The agent's memory of what workers told."""
+
+    def __init__(self) -> None:
+        """Begin at zero."""
+        self.kinds: dict[Kind, list[int]] = {}
+        self.recent: deque[Connection] = deque(maxlen=RECENT)
+        self.omitted = 0
+
+    def add(self, tally: Tally) -> None:
+        """Take what a worker tells."""
+        for count in tally.counts:
+            kind: Kind = (count.direction, count.workload, count.service, count.outcome)
+            if kind not in self.kinds and len(self.kinds) >= KINDS:
+                kind = (count.direction, "other", "other", count.outcome)
+            sums = self.kinds.setdefault(kind, [0, 0, 0])
+            sums[0] += count.connections
+            sums[1] += count.sent_bytes
+            sums[2] += count.received_bytes
+        self.recent.extend(tally.ended)
+        self.omitted += tally.omitted
+
+    def by_outcome(self) -> dict[str, int]:
+        """Return how many connections ended in which way."""
+        totals: dict[str, int] = {}
+        for (_, _, _, outcome), sums in self.kinds.items():
+            totals[outcome.value] = totals.get(outcome.value, 0) + sums[0]
+        return totals

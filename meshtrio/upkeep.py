@@ -1,0 +1,224 @@
+"""Shell. What an agent keeps true: services and settings follow their files, the kernel and the workers
+follow those.
+
+Knows the parts of an agent and which of them must hear what; agent.py says when. Starts no task that
+outlives its functions.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+import trio
+
+from meshtrio.catalog.document import DOCUMENT_BYTES, read_services
+from meshtrio.catalog.service import Service
+from meshtrio.config.change import diff, held_back
+from meshtrio.config.schema import Config
+from meshtrio.control import Parts
+from meshtrio.discover.file import Followed, Fresh, Spoilt, follow
+from meshtrio.fleet import Fleet, Seat
+from meshtrio.intercept import bpffs
+from meshtrio.intercept.bpffs import BpffsError
+from meshtrio.intercept.capture import Surroundings
+from meshtrio.intercept.catcher import Catcher
+from meshtrio.intercept.exclusions import exclude
+from meshtrio.intercept.kernel import KernelRefused, open_kernel
+from meshtrio.intercept.registry import Registry
+from meshtrio.intercept.tables import OurDials, Ports
+from meshtrio.intercept.workload import Rules
+from meshtrio.messages import CloseDoor, Forget, KnowWorkload, Maps, OpenDoor, Resolve, Settings, Tally
+from meshtrio.observe import log
+from meshtrio.observe.sums import Sums
+from meshtrio.publisher import Publisher
+
+SWEEP_S = 60.0
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """How an agent is run: what it is told, and whether it is one of its own (`meshtrio exec`)."""
+
+    config: Config
+    config_path: str = ""
+    read_config: Callable[[str], Config] | None = None
+    """How to understand a new text of the configuration file; None: it is not followed."""
+    private: bool = False
+    """No admin port, no control socket, no pins, any door port: nothing that others could meet."""
+
+
+class Upkeep:
+    """Makes the parts of one agent, and keeps them true."""
+
+    def __init__(self, setting: Setting, cores: int) -> None:
+        """Make the parts; nothing is touched yet. `workers: auto` is one a core."""
+        config = setting.config
+        self._setting = setting
+        fleet = Fleet(cores if config.workers == "auto" else config.workers, self._heard)
+        rules = Rules(
+            rung=config.rung,
+            outbound_port=0 if setting.private else config.ports.outbound,
+            inbound_port=0 if setting.private else config.ports.inbound,
+            any_port=setting.private,
+            show_callers=config.source_address == "auto",
+        )
+        self.parts = Parts(
+            config=config,
+            fleet=fleet,
+            publisher=Publisher(fleet.seats),
+            registry=Registry(Catcher(rules, tell=self._tell)),
+            sums=Sums(),
+            kernel=None,
+            config_path=setting.config_path,
+        )
+        self._catalog_scope = trio.CancelScope()
+        self._ports: Ports | None = None
+
+    async def open_kernel(self) -> None:
+        """Load our programs, or say why nf_tables has to do. KernelRefused if only eBPF would do."""
+        parts, config = self.parts, self.parts.config
+        if config.rung == "nft":
+            parts.why_no_ebpf = "configured (rung: nft)"
+        else:
+            pins: Path | None = None
+            if not self._setting.private:
+                try:
+                    pins = bpffs.ensure(Path(config.paths.pins))
+                except BpffsError as cause:
+                    parts.pinning_fault = str(cause)
+                    log.warning("hooks will not survive this agent", why=str(cause))
+            try:
+                parts.kernel = await open_kernel(pins, Path(config.paths.cache))
+            except KernelRefused as refused:
+                if config.rung == "ebpf":
+                    raise
+                parts.why_no_ebpf = str(refused)
+                log.warning("eBPF is refused; nf_tables takes over", why=str(refused))
+        if parts.kernel is not None:
+            exclude(parts.kernel, config)
+            parts.publisher.use_map(parts.kernel.maps["services"])
+            maps = [parts.kernel.maps[name] for name in ("destinations", "our_dials", "ports", "heartbeat")]
+            parts.fleet.tell(("maps",), Maps(), maps)
+            our_dials = OurDials(parts.kernel.maps["our_dials"])
+            our_dials.bury()
+            parts.fleet.buried = our_dials.bury
+            self._ports = Ports(parts.kernel.maps["ports"])
+        parts.registry.catcher.use(parts.kernel, parts.why_no_ebpf)
+        parts.registry.catcher.surroundings = self._surroundings()
+        parts.fleet.tell(("settings",), self._settings())
+
+    def _settings(self) -> Settings:
+        config = self.parts.config
+        return Settings(config, "" if self._setting.private else config.paths.control)
+
+    async def follow_services(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Follow the catalog file that is configured now; ready when it was read, or found faulty, once."""
+        while True:
+            with trio.CancelScope() as self._catalog_scope:
+                path = self.parts.config.catalog.file
+                if not path:
+                    self._serve_services(())
+                    task_status.started()
+                    task_status = trio.TASK_STATUS_IGNORED
+                    await trio.sleep_forever()
+                # Full means that we are still busy with the last text; the file keeps the news.
+                send, receive = trio.open_memory_channel[Fresh[tuple[Service, ...]] | Spoilt](1)
+                async with trio.open_nursery() as following:
+                    following.start_soon(follow, Followed(path, read_services, DOCUMENT_BYTES), send)
+                    async for news in receive:
+                        if isinstance(news, Fresh):
+                            self._serve_services(news.value)
+                        else:
+                            self.parts.catalog_fault = str(news)
+                            self.parts.catalog_read = True
+                            log.error(
+                                "the catalog file cannot be used; the last good one holds", faults=str(news)
+                            )
+                        task_status.started()
+                        task_status = trio.TASK_STATUS_IGNORED
+
+    def _serve_services(self, services: tuple[Service, ...]) -> None:
+        parts = self.parts
+        parts.publisher.replace(parts.publisher.snapshot.with_only(services))
+        parts.registry.catcher.surroundings = self._surroundings()
+        parts.catalog_fault = ""
+        parts.catalog_read = True
+        log.info("catalog", version=parts.publisher.snapshot.version, services=len(parts.publisher.snapshot))
+
+    async def sweep(self) -> None:
+        """Keep the kernel's map of ports from filling up with ports that nobody has any more."""
+        while True:
+            await trio.sleep(SWEEP_S)
+            if self._ports is not None and (swept := self._ports.sweep()):
+                log.info("ports that nobody has any more were taken out", ports=swept)
+
+    async def follow_config(self) -> None:
+        """Let what the configuration file says hold, as far as it can without a restart."""
+        read = self._setting.read_config
+        if read is None or not self._setting.config_path:
+            return
+        send, receive = trio.open_memory_channel[Fresh[Config] | Spoilt](1)
+        async with trio.open_nursery() as following:
+            following.start_soon(follow, Followed(self._setting.config_path, read), send)
+            async for news in receive:
+                if isinstance(news, Spoilt):
+                    self.parts.config_fault = str(news)
+                    log.error(
+                        "the configuration file cannot be used; the last good one holds", faults=str(news)
+                    )
+                    continue
+                self.parts.config_fault = ""
+                self._reconfigure(news.value)
+
+    def _reconfigure(self, wanted: Config) -> None:
+        parts, old = self.parts, self.parts.config
+        changes = diff(old, wanted)
+        waiting = [change.path for change in changes if change.needs_restart]
+        if waiting:
+            parts.config_fault = f"{', '.join(waiting)} changed: restart the agent for that"
+            log.warning("some settings wait for a restart", settings=waiting)
+        parts.config = held_back(old, wanted)
+        for change in changes:
+            log.info("setting changed", path=change.path, old=str(change.old), new=str(change.new))
+        if parts.config == old:
+            return
+        log.set_up(parts.config.log)
+        if parts.kernel is not None:
+            try:
+                exclude(parts.kernel, parts.config)
+            except OSError as full:
+                # As many hold as fit; what was excluded before and still is certainly does.
+                parts.config_fault = f"exclude does not fit into the kernel's maps: {full.strerror}"
+                log.error("some exclusions do not hold", why=parts.config_fault)
+        parts.registry.catcher.surroundings = self._surroundings()
+        parts.fleet.tell(("settings",), self._settings())
+        if parts.config.catalog.file != old.catalog.file:
+            self._catalog_scope.cancel()
+
+    def _surroundings(self) -> Surroundings:
+        config = self.parts.config
+        return Surroundings(
+            outbound_ports=config.exclude.outbound_ports,
+            inbound_ports=tuple(sorted(config.inbound_exclusions)),
+            cidrs=config.exclude.outbound_cidrs,
+            services=self.parts.publisher.loopback_addresses(),
+            vips=self.parts.publisher.vips(),
+        )
+
+    def _tell(self, message: OpenDoor | CloseDoor | KnowWorkload, descriptors: list[int]) -> None:
+        fleet = self.parts.fleet
+        match message:
+            case OpenDoor(door=door):
+                fleet.tell(("door", door), message, descriptors)
+            case CloseDoor(door=door):
+                fleet.tell(("door", door), message)
+                fleet.untell(("door", door))
+            case KnowWorkload(workload=workload):
+                fleet.tell(("workload", workload.id), message)
+                if not workload.name:
+                    fleet.untell(("workload", workload.id))
+
+    async def _heard(self, seat: Seat, message: Resolve | Forget | Tally) -> None:
+        if isinstance(message, Tally):
+            self.parts.sums.add(message)
+        else:
+            self.parts.publisher.answer(seat, message)

@@ -1,0 +1,110 @@
+"""World. The one question to sock_diag, about real sockets."""
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+
+import pytest
+
+from meshtrio.address import Address
+from meshtrio.intercept.netns import Netns
+from meshtrio.intercept.sockdiag import SockDiag
+from tests.support.namespace import Namespace
+
+pytestmark = pytest.mark.world
+
+LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
+
+
+@contextlib.contextmanager
+def asking(space: Namespace) -> Iterator[SockDiag]:
+    with (
+        contextlib.closing(Netns.adopt(os.dup(space.fd), named="it")) as netns,
+        contextlib.closing(SockDiag(netns)) as diag,
+    ):
+        yield diag
+
+
+def ends(sock: socket.socket) -> tuple[Address, Address]:
+    return Address.of(*sock.getsockname()[:2]), Address.of(*sock.getpeername()[:2])
+
+
+@pytest.fixture
+def space() -> Iterator[Namespace]:
+    with Namespace() as made:
+        yield made
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_it_sees_both_ends_as_long_as_there_is_a_connection(space: Namespace, host: str) -> None:
+    with asking(space) as diag, space.bound(host, 0) as listener:
+        with space.tcp_socket(listener.family) as caller:
+            caller.connect(listener.getsockname())
+            caller_end, listener_end = ends(caller)
+            assert diag.connected(caller_end, listener_end)
+            assert diag.connected(listener_end, caller_end), "in the backlog, nobody accepted it"
+            accepted, _ = listener.accept()
+            with accepted:
+                assert diag.connected(listener_end, caller_end)
+            assert not diag.connected(listener_end, Address(caller_end.ip, caller_end.port ^ 1))
+        assert not diag.connected(Address(caller_end.ip, caller_end.port ^ 1), caller_end)
+
+
+def test_a_connection_that_has_just_ended_counts(space: Namespace) -> None:
+    """TIME_WAIT: the same pair of addresses again would meet it."""
+    with asking(space) as diag, space.bound("127.0.0.1", 0) as listener:
+        with space.tcp_socket() as caller:
+            caller.connect(listener.getsockname())
+            caller_end, listener_end = ends(caller)
+            accepted, _ = listener.accept()
+        accepted.close()
+        assert diag.connected(caller_end, listener_end)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", ""])
+def test_a_listener_alone_is_no_connection(space: Namespace, host: str) -> None:
+    with asking(space) as diag, space.bound(host, 0) as listener:
+        local = Address.of(host or "127.0.0.1", listener.getsockname()[1])
+        assert not diag.connected(local, Address(local.ip, 4000))
+    assert not diag_after_close(space, local)
+
+
+def diag_after_close(space: Namespace, local: Address) -> bool:
+    with asking(space) as diag:
+        return diag.connected(local, Address(local.ip, 4000))
+
+
+def test_an_ipv4_connection_of_an_ipv6_socket_is_an_ipv4_connection(space: Namespace) -> None:
+    with asking(space) as diag, space.bound("", 0) as listener, space.tcp_socket() as caller:
+        caller.connect(("127.0.0.1", listener.getsockname()[1]))
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.family == socket.AF_INET6
+            assert diag.connected(*ends(accepted))
+            assert diag.connected(*ends(caller))
+
+
+def test_it_asks_in_its_own_namespace_only(space: Namespace) -> None:
+    with (
+        Namespace() as elsewhere,
+        asking(elsewhere) as other,
+        asking(space) as diag,
+        space.bound("127.0.0.1", 0) as listener,
+        space.tcp_socket() as caller,
+    ):
+        caller.connect(listener.getsockname())
+        assert diag.connected(*ends(caller))
+        assert not other.connected(*ends(caller))
+
+
+def test_many_questions_get_their_own_answers(space: Namespace) -> None:
+    with asking(space) as diag, space.bound("127.0.0.1", 0) as listener, contextlib.ExitStack() as stack:
+        callers = [stack.enter_context(space.tcp_socket()) for _ in range(20)]
+        for caller in callers[::2]:
+            caller.connect(listener.getsockname())
+        for caller in callers[1::2]:
+            caller.bind(("127.0.0.1", 0))
+        server = Address.of(*listener.getsockname())
+        answers = [diag.connected(Address.of(*caller.getsockname()), server) for caller in callers]
+        assert answers == [True, False] * 10

@@ -1,0 +1,40 @@
+"""Shell. Real programs, unmodified, through the mesh: each client dials a virtual IP, on both rungs."""
+
+import socket
+
+import pytest
+
+from tests.programs.table import PROGRAMS
+from tests.support.outing import VIP, VIP6, mesh_prefix
+from tests.support.programs import Program
+
+HOSTS = {VIP: "127.0.0.1", VIP6: "::1"}
+
+
+def free_address(host: str) -> tuple[str, int]:
+    with socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
+        return host, sock.getsockname()[1]
+
+
+def through_the_mesh(program: Program, rung: str, vip: str) -> None:
+    if program.skip_reason:
+        pytest.skip(program.skip_reason)
+    address = free_address(HOSTS[vip])
+    dialled = (vip, address[1])
+    with program.serving(address), mesh_prefix(rung, {dialled: address}) as prefix:
+        program.try_out(dialled, prefix=prefix)
+
+
+@pytest.mark.world
+@pytest.mark.parametrize("rung", ["ebpf", "nft"])
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
+def test_program_works_through_the_mesh(program: Program, rung: str) -> None:
+    through_the_mesh(program, rung, VIP)
+
+
+@pytest.mark.world
+@pytest.mark.slow
+@pytest.mark.parametrize("rung", ["ebpf", "nft"])
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
+def test_program_works_through_the_mesh_by_ipv6(program: Program, rung: str) -> None:
+    through_the_mesh(program, rung, VIP6)
