@@ -214,7 +214,8 @@ class Fleet:
 
 async def _reap(process: trio.Process, *, patient: bool) -> None:
     """Wait for a worker that hung up; one that does not end by itself is killed."""
-    with trio.CancelScope(shield=True):
+    # Also when cancelled: nobody else would wait for it. After SIGKILL only the kernel can be slow.
+    with trio.move_on_after(30, shield=True):
         # It has closed its line, so it is ending; ten seconds are for its interpreter to come down.
         with trio.move_on_after(10 if patient else 1):
             await process.wait()

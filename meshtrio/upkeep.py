@@ -23,7 +23,7 @@ from meshtrio.intercept.bpffs import BpffsError
 from meshtrio.intercept.capture import Surroundings
 from meshtrio.intercept.catcher import Catcher
 from meshtrio.intercept.exclusions import exclude
-from meshtrio.intercept.kernel import KernelRefused, open_kernel
+from meshtrio.intercept.kernel import KernelRefused, open_kernel, unpin_all
 from meshtrio.intercept.registry import Registry
 from meshtrio.intercept.tables import OurDials, Ports
 from meshtrio.intercept.workload import Rules
@@ -93,6 +93,9 @@ class Upkeep:
                     raise
                 parts.why_no_ebpf = str(refused)
                 log.warning("eBPF is refused; nf_tables takes over", why=str(refused))
+        if parts.kernel is None and not self._setting.private:
+            # A predecessor may have stood on eBPF: its hooks would send connections to nobody.
+            unpin_all(Path(config.paths.pins))
         if parts.kernel is not None:
             exclude(parts.kernel, config)
             parts.publisher.use_map(parts.kernel.maps["services"])

@@ -153,7 +153,8 @@ async def _dial_endpoint(site: Site, door: Door, route: Route, entry: Entry) -> 
     turn = site.turns.of(f"{route.service}:{route.port}") if route.kind is Kind.SERVICE else None
     tried: list[str] = []
     failure = ""
-    timed_out = False
+    silent = True
+    """Nobody has said no so far."""
     with trio.move_on_after(timeouts.connect_s) as deadline:
         while True:
             endpoint = turn.pick(route.candidates, tried) if turn else _only(route, tried)
@@ -166,19 +167,18 @@ async def _dial_endpoint(site: Site, door: Door, route: Route, entry: Entry) -> 
                     sock = door.outbound_socket(endpoint.address)
                     await dial(sock, endpoint.address)
                 except DialError as cause:
-                    failure, timed_out = str(cause), cause.timed_out
+                    failure = str(cause)
+                    silent = silent and cause.timed_out
                     continue
                 except OSError as cause:
-                    failure, timed_out = f"no socket for {endpoint.address}: {cause.strerror}", False
+                    failure = f"no socket for {endpoint.address}: {cause.strerror}"
+                    silent = False
                     continue
                 return sock
-            failure, timed_out = f"{endpoint.address} did not answer within {timeouts.connect_try_s} s", True
+            failure = f"{endpoint.address} did not answer within {timeouts.connect_try_s} s"
     if deadline.cancelled_caught:
-        failure, timed_out = (
-            f"no endpoint answered within {timeouts.connect_s} s; last: {entry.endpoint}",
-            True,
-        )
-    raise Refused(Outcome.CONNECT_TIMEOUT if timed_out else Outcome.CONNECT_FAILED, failure)
+        failure = f"no endpoint answered within {timeouts.connect_s} s; last: {entry.endpoint}"
+    raise Refused(Outcome.CONNECT_TIMEOUT if silent and tried else Outcome.CONNECT_FAILED, failure)
 
 
 def _only(route: Route, tried: list[str]) -> Endpoint | None:

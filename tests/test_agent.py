@@ -1,5 +1,7 @@
 """World. An agent lives in this process, with real sockets, files, workers and workloads."""
 
+# ruff: noqa: ASYNC240 - looking whether a file is there takes no time
+
 import contextlib
 import http.client
 import json
@@ -200,7 +202,8 @@ async def test_a_workload_that_is_left_goes_with_the_agent(tmp_path: Path, place
 
 
 async def test_a_workload_goes_with_its_process(tmp_path: Path, place: Place) -> None:
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
+    sleep = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with subprocess.Popen(sleep) as process:  # noqa: ASYNC220
         async with living(setting(tmp_path)) as agent:
             await agent.add_workload(place.spec(pid=process.pid))
             await trio.sleep(0.2)
@@ -227,6 +230,14 @@ async def test_what_cannot_be_caught_ends_it_and_leaves_nothing(tmp_path: Path, 
         await Agent(setting(tmp_path, workloads=wanted)).run()
     assert our_tables(place.space) == []
     assert not (tmp_path / "control.sock").exists()
+
+
+async def test_what_a_predecessor_had_and_is_gone_is_given_up(tmp_path: Path) -> None:
+    lost = {"spec": {"name": "lost", "netns": "/nonexistent"}, "id": 7, "netns_inode": 1}
+    (tmp_path / "workloads.json").write_text(json.dumps([lost]))
+    async with living(setting(tmp_path)) as agent:
+        assert len(agent.parts.registry) == 0
+        assert agent.readiness() == []
 
 
 async def test_a_second_agent_cannot_begin_and_does_not_harm_the_first(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""World. Real files edited, no kernel yet (test_upkeep_kernel.py); the workers are seats whose words are read."""
+"""World. Real files edited, and no kernel (test_upkeep_kernel.py). Workers are seats whose words are read."""
 
 from pathlib import Path
 
@@ -45,12 +45,12 @@ async def test_services_are_read_once_and_followed(desk: Desk) -> None:
     async with following(desk):
         assert (before, desk.parts.catalog_read) == (False, True)
         assert desk.services() == ["web"]
-        assert desk.parts.registry.catcher.surroundings.services == ("127.0.0.1:8080",)
+        assert "127.0.0.1:8080" in desk.parts.registry.catcher.surroundings.services
         desk.write_services("shop", "web")
         await eventually(lambda: desk.services() == ["shop", "web"])
         desk.write_services()
         await eventually(lambda: desk.services() == [])
-        assert desk.parts.registry.catcher.surroundings.services == ()
+        assert len(desk.parts.registry.catcher.surroundings.services) == 0
         assert desk.parts.publisher.snapshot.version == 3
 
 

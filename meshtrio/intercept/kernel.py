@@ -101,20 +101,7 @@ class Kernel:
     def unpin(self) -> None:
         """Leave nothing pinned."""
         if self.pins is not None:
-            # `layout` says that all others are there, so it goes first.
-            (self.pins / "maps" / "layout").unlink(missing_ok=True)
-            for kind in ("maps", "links", "netns"):
-                for entry in pinned_folders(self.pins, kind):
-                    if entry.is_dir():
-                        for pinned in entry.iterdir():
-                            pinned.unlink()
-                        entry.rmdir()
-                    else:
-                        entry.unlink()
-                with contextlib.suppress(OSError):
-                    (self.pins / kind).rmdir()
-            with contextlib.suppress(OSError):
-                self.pins.rmdir()
+            unpin_all(self.pins)
 
     def close(self) -> None:
         """Close every descriptor. What is pinned stays."""
@@ -195,6 +182,26 @@ def pinned_folders(pins: Path, kind: str) -> Iterator[Path]:
     """Walk over the pinned folders of one kind ("links", "netns")."""
     with contextlib.suppress(OSError):
         yield from sorted((pins / kind).iterdir())
+
+
+def unpin_all(pins: Path) -> None:
+    """Leave nothing of ours pinned in this folder; hooks that only their pins held are detached.
+
+    `layout` says that all others are there, so it goes first; then the connect hooks, with the links.
+    """
+    (pins / "maps" / "layout").unlink(missing_ok=True)
+    for kind in ("links", "netns", "maps"):
+        for entry in list(pinned_folders(pins, kind)):
+            if entry.is_dir():
+                for pinned in sorted(entry.iterdir()):
+                    pinned.unlink()
+                entry.rmdir()
+            else:
+                entry.unlink()
+        with contextlib.suppress(OSError):
+            (pins / kind).rmdir()
+    with contextlib.suppress(OSError):
+        pins.rmdir()
 
 
 def _since(refused: bpf.ProgramRefused) -> str:

@@ -120,7 +120,9 @@ class Registry:
     async def adopt(self) -> list[str]:
         """Catch again what a predecessor left on the list; say what could not be. Those remains go."""
         lost = []
-        for kept in read_list(self.list_path):
+        # Not written while it is worked off: a crash in the middle must not shorten it.
+        path, self.list_path = self.list_path, None
+        for kept in read_list(path):
             try:
                 kept.check()
                 workload = await self.add(kept.spec, number=kept.id)
@@ -131,6 +133,8 @@ class Registry:
             if kept.rung == "nft" and workload.rung == "ebpf":
                 with contextlib.suppress(ErrandRefused):
                     await nft.remove(kept.spec.name, workload.site.descriptor)
+        self.list_path = path
+        write_list(path, list(self))
         known = {str(workload.id) for workload in self}
         kernel = self.catcher.kernel
         if kernel and kernel.pins:

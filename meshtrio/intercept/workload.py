@@ -11,6 +11,7 @@ import msgspec
 from meshtrio.intercept.capture import EbpfCapture, NftCapture
 from meshtrio.intercept.site import NetnsSite
 from meshtrio.messages import Rung
+from meshtrio.observe import log
 
 # The name becomes a folder, a table and a label of metrics; the same as config.schema.Label.
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -84,13 +85,21 @@ class Workload(msgspec.Struct):
 
 
 def write_list(path: Path | None, workloads: list[Workload]) -> None:
-    """Write down who is caught, whole or not at all. None: nobody will come after us."""
+    """Write down who is caught, whole or not at all. None: nobody will come after us.
+
+    Where it cannot be written (a full disk) the old list stays: workloads are served all the same, but a
+    successor of a crashed agent would not find the newest.
+    """
     if path is None:
         return
     kept = [Kept(_placed(one), one.id, one.site.netns.inode, one.rung) for one in workloads]
     fresh = path.with_suffix(f".{os.getpid()}")
-    fresh.write_bytes(msgspec.json.encode(kept))
-    fresh.replace(path)
+    try:
+        fresh.write_bytes(msgspec.json.encode(kept))
+        fresh.replace(path)
+    except OSError as cause:
+        log.warning("the list of workloads cannot be written", path=str(path), why=cause.strerror)
+        fresh.unlink(missing_ok=True)
 
 
 def read_list(path: Path | None) -> list[Kept]:
