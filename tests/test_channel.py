@@ -136,12 +136,18 @@ async def test_descriptors_nobody_received_are_closed(make: Callable[[], Ends]) 
 
 
 async def test_ten_megabytes_arrive_whole(make: Callable[[], Ends]) -> None:
+    """In many pieces; its descriptor comes once, and the next message has its own."""
     raw = os.urandom(10 << 20)
+    first, second = a_file("first"), a_file("second")
     with line(make) as (here, there):
         async with trio.open_nursery() as both:
-            both.start_soon(here.send, Blob(raw))
-            message, _ = await there.receive()
+            both.start_soon(here.send, Blob(raw), [first])
+            message, received = await there.receive()
+        await here.send(Word(), [second])
+        received += (await there.receive())[1]
         assert message == Blob(raw)
+        assert [read(descriptor) for descriptor in received] == ["first", "second"]
+        channel.close_all([first, second, *received])
 
 
 async def test_who_does_not_read_makes_the_sender_wait(make: Callable[[], Ends]) -> None:

@@ -196,6 +196,20 @@ def test_a_full_map_is_counted_and_filled_when_there_is_room(kernel_map: int) ->
 
 @pytest.mark.kernel
 @pytest.mark.parametrize("kernel_map", [2], indirect=True)
+def test_room_that_one_service_leaves_is_taken_by_another(kernel_map: int) -> None:
+    publisher = published()
+    publisher.use_map(kernel_map)
+    change(publisher, service("a", "10.1.0.1:80", "10.1.0.2:80"))
+    change(publisher, service("b", "10.2.0.1:80"))
+    assert in_map(kernel_map) == {at("10.1.0.1"), at("10.1.0.2")}
+    assert publisher.unmapped == 1
+    change(publisher, service("a", "10.1.0.1:80"))
+    assert in_map(kernel_map) == {at("10.1.0.1"), at("10.2.0.1")}
+    assert publisher.unmapped == 0
+
+
+@pytest.mark.kernel
+@pytest.mark.parametrize("kernel_map", [2], indirect=True)
 def test_a_map_that_is_full_from_the_start_is_counted(kernel_map: int) -> None:
     publisher = published(services=(service("big", *(f"10.1.0.{number}:80" for number in range(5))),))
     publisher.use_map(kernel_map)

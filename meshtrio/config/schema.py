@@ -123,7 +123,13 @@ class Workload(Struct, frozen=True, forbid_unknown_fields=True):
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
     """The whole configuration. Every setting has a default, so an empty file is a good one."""
 
-    node: Annotated[str, Meta(max_length=253, description="a name of 253 characters at most")] = ""
+    node: Annotated[
+        str,
+        Meta(
+            pattern=r"^([A-Za-z0-9]([-._A-Za-z0-9]{0,251}[A-Za-z0-9])?)?\Z",
+            description="a host name of 253 letters, digits, dots and dashes at most, or empty",
+        ),
+    ] = ""
     """How this node is called. Empty: its host name."""
     workers: Annotated[
         Annotated[int, Meta(ge=0, le=256)] | Literal["auto"],

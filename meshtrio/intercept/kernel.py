@@ -8,6 +8,7 @@ out as  maps/NAME,  links/WORKLOAD/HOOK,  netns/ID/{here,inbound_doors,inbound} 
 import contextlib
 import errno
 import os
+import resource
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,7 +63,14 @@ class Kernel:
     def load(self) -> None:
         """Make or adopt the maps and load all programs. KernelRefused if anything cannot be had."""
         try:
-            self._open_maps()
+            try:
+                self._open_maps()
+            except PermissionError:
+                # Before 5.11 maps count against RLIMIT_MEMLOCK, whose default holds none of ours, and the
+                # kernel calls that a lack of permission.
+                if not _memlock_raised():
+                    raise
+                self._open_maps()
             for name, hook in CGROUP_HOOKS.items():
                 self.programs[name] = self._load(name, hook, self.maps)
         except bpf.ProgramRefused as refused:
@@ -118,7 +126,7 @@ class Kernel:
             self._adopt(folder)
             return
         for declared in self.compiled.maps:
-            if declared.name not in PER_NETNS:
+            if declared.name not in PER_NETNS and declared.name not in self.maps:
                 self.maps[declared.name] = self.create_map(declared.name)
         bpf.update(self.maps["layout"], bytes(4), struct.pack("<I", LAYOUT_VERSION))
         if folder:
@@ -209,9 +217,24 @@ def _since(refused: bpf.ProgramRefused) -> str:
     return CGROUP_HOOKS[name].since if name in CGROUP_HOOKS else INBOUND.since
 
 
+def _memlock_raised() -> bool:
+    """Lift the limit of locked memory, if it was limited and we may."""
+    unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
+    if resource.getrlimit(resource.RLIMIT_MEMLOCK) == unlimited:
+        return False
+    try:
+        resource.setrlimit(resource.RLIMIT_MEMLOCK, unlimited)
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def _explain(cause: OSError) -> str:
     if cause.errno in (errno.EPERM, errno.EACCES):
-        return f"bpf(2) is not allowed: {cause.strerror}; run as root (CAP_BPF, CAP_NET_ADMIN, CAP_SYS_ADMIN)"
+        return (
+            f"bpf(2) is not allowed: {cause.strerror}; run as root (CAP_BPF, CAP_NET_ADMIN, CAP_SYS_ADMIN;"
+            " before kernel 5.11 also with ulimit -l unlimited)"
+        )
     if cause.errno == errno.ENOSYS:
         return "this kernel has no bpf(2) system call (CONFIG_BPF_SYSCALL)"
     if cause.errno == errno.EINVAL:

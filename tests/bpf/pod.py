@@ -155,7 +155,7 @@ def pod_in(
             netns=pod.netns.id,
             id=workload,
             closed=False,
-            check_netns=True,
+            check_netns=pod.netns.has_cookie,
             door4=pod.outbound.port,
             door6=pod.outbound.port,
         )

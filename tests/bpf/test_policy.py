@@ -38,6 +38,8 @@ def test_no_door_for_the_family_follows_the_policy(pod: Pod, host: str, door: st
 
 @pytest.mark.parametrize("host", [VIP, VIP6])
 def test_a_process_that_went_to_another_namespace_follows_the_policy(pod: Pod, host: str) -> None:
+    if not pod.netns.has_cookie:
+        pytest.skip("this kernel has no namespace cookies (5.14), so nothing can be compared")
     pod.app.do("if libc.unshare(0x40000000): raise OSError(ctypes.get_errno(), 'unshare')")
     # Left alone, in a namespace that leads nowhere. Which of the two it is depends on the family.
     nowhere = ("ENETUNREACH", "EADDRNOTAVAIL")

@@ -152,7 +152,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=10)
 LABELS = st.from_regex(r"[a-z0-9]([-a-z0-9]{0,9}[a-z0-9])?", fullmatch=True)
 CONFIGS = st.builds(
     Config,
-    node=TEXT,
+    node=st.from_regex(r"([A-Za-z0-9]([-._A-Za-z0-9]{0,20}[A-Za-z0-9])?)?", fullmatch=True),
     workers=st.just("auto") | st.integers(0, 256),
     rung=st.sampled_from(["auto", "ebpf", "nft"]),
     passthrough=st.sampled_from(["allow", "deny"]),

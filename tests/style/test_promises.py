@@ -93,8 +93,8 @@ def tracked() -> list[Path]:
     )
     if listed.returncode == 0:
         return [TREE / name.decode() for name in listed.stdout.split(b"\0") if name]
-    made = {".git", ".venv", "build", "__pycache__"}
-    return [path for path in TREE.rglob("*") if not made & set(path.relative_to(TREE).parts)]
+    made = re.compile(r"(^|/)(\.(?!ci|gitignore|dockerignore)|build/|__pycache__|[^/]*\.egg-info)")
+    return [path for path in TREE.rglob("*") if not made.search(str(path.relative_to(TREE)))]
 
 
 # A registry's host name, or a folder that only one machine has.

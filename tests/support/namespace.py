@@ -82,6 +82,10 @@ class Namespace:
         """Set a per-namespace sysctl."""
         self.run(lambda: Path("/proc/sys", *name.split(".")).write_text(value))
 
+    def has_sysctl(self, name: str) -> bool:
+        """Say whether this kernel has such a sysctl in a namespace."""
+        return self.run(lambda: Path("/proc/sys", *name.split(".")).exists())
+
     def tcp_socket(self, family: int = socket.AF_INET) -> socket.socket:
         """Make a TCP socket in the namespace."""
         return self.run(lambda: socket.socket(family, socket.SOCK_STREAM))
