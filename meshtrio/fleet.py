@@ -110,10 +110,13 @@ class Fleet:
         while True:
             await trio.sleep(wait_s)
             seat.began = time.monotonic()
-            if self.inside:
-                await self._sit_inside(seat, task_status)
-            else:
-                await self._sit(seat, task_status)
+            try:
+                if self.inside:
+                    await self._sit_inside(seat, task_status)
+                else:
+                    await self._sit(seat, task_status)
+            except OSError as cause:
+                log.error("a worker cannot be started", worker=seat.number, why=cause.strerror)
             if seat.ready.is_set():
                 task_status = trio.TASK_STATUS_IGNORED
             seat.empty()

@@ -186,12 +186,7 @@ class Upkeep:
             return
         log.set_up(parts.config.log)
         if parts.kernel is not None:
-            try:
-                exclude(parts.kernel, parts.config)
-            except OSError as full:
-                # As many hold as fit; what was excluded before and still is certainly does.
-                parts.config_fault = f"exclude does not fit into the kernel's maps: {full.strerror}"
-                log.error("some exclusions do not hold", why=parts.config_fault)
+            exclude(parts.kernel, parts.config)
         parts.registry.catcher.surroundings = self._surroundings()
         parts.fleet.tell(("settings",), self._settings())
         if parts.config.catalog.file != old.catalog.file:

@@ -9,6 +9,9 @@ from meshtrio.config.schema import Config
 SOCKET_PATH_BYTES = 107
 """The longest path of a unix socket (sun_path without its last zero, unix(7))."""
 
+EXCLUSIONS = 4096
+"""The room in the kernel's maps of excluded ports and networks (bpf/include/maps.h)."""
+
 
 class Breach(msgspec.Struct, frozen=True):
     """A rule that is broken: what it is about, the first path being the one to blame."""
@@ -21,6 +24,7 @@ def breaches(config: Config) -> Iterator[Breach]:
     """Find all rules that this configuration breaks."""
     yield from _paths(config)
     yield from _ports(config)
+    yield from _exclusions(config)
     yield from _workloads(config)
 
 
@@ -37,6 +41,16 @@ def _ports(config: Config) -> Iterator[Breach]:
         if port in taken:
             yield Breach((path, taken[port]), f"is {port}, and so is {taken[port]} (want different ports)")
         taken.setdefault(port, path)
+
+
+def _exclusions(config: Config) -> Iterator[Breach]:
+    ports = len({*config.exclude.outbound_ports}) + len(config.inbound_exclusions)
+    if ports > EXCLUSIONS:
+        both = ("exclude.outbound_ports", "exclude.inbound_ports")
+        yield Breach(both, f"and exclude.inbound_ports are {ports} ports (want {EXCLUSIONS} at most)")
+    networks = len({*config.exclude.outbound_cidrs})
+    if networks > EXCLUSIONS:
+        yield Breach(("exclude.outbound_cidrs",), f"has {networks} networks (want {EXCLUSIONS} at most)")
 
 
 def _workloads(config: Config) -> Iterator[Breach]:

@@ -108,7 +108,7 @@ def read_list(path: Path | None) -> list[Kept]:
         return []
     try:
         return msgspec.json.decode(path.read_bytes(), type=list[Kept])
-    except (OSError, msgspec.MsgspecError):
+    except (OSError, ValueError):  # msgspec's errors are ValueErrors, and so is what is not UTF-8
         return []
 
 
