@@ -1,0 +1,97 @@
+"""Shell. `meshtrio agent`: run the agent of this machine until SIGTERM. Knows no part of the agent's work."""
+
+from typing import Any
+
+import click
+
+from meshtrio.cli.complaint import complaint_of
+from meshtrio.cli.options import absolute, config_option, configured, control_option, set_option
+from meshtrio.cli.process import raise_descriptor_limit, require_privilege
+
+HELP = """Run the agent of this machine: it catches the connections of its workloads, and carries them
+to the services of its catalog.
+
+SIGTERM or ^C lets connections end until timeouts.drain_s, a second one cuts them. Killed instead, its
+workers go on with what they know, and the next agent takes over. Configuration and catalog are read again
+whenever their files change.
+
+\b
+Examples:
+  meshtrio agent --config /etc/meshtrio/meshtrio.yaml
+  meshtrio agent --catalog services.yaml --set timeouts.drain_s=5 --workers 2
+  meshtrio config default > meshtrio.yaml      # every setting, with its default
+"""
+
+
+@click.command("agent", help=HELP)
+@config_option
+@click.option("--catalog", metavar="FILE", help="Services from this file (catalog.file).")
+@set_option
+@click.option("--rung", metavar="auto|ebpf|nft", help="How connections are caught (rung).")
+@click.option("--workers", metavar="N|auto", help="Data processes; 0: inside the agent (workers).")
+@click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error (log.level).")
+@click.option("--log-format", metavar="json|text", help="How the log is written (log.format).")
+@control_option
+def agent(config_file: str | None, settings: tuple[tuple[str, str], ...], **given: str | None) -> None:
+    """See HELP."""
+    flags = flags_of(given) | dict(settings)
+    config, path = configured(config_file, flags)
+    require_privilege("agent")
+    raise_descriptor_limit()
+    _run(config, path, flags)
+
+
+PATHS = {
+    "catalog": "catalog.file",
+    "rung": "rung",
+    "workers": "workers",
+    "log_level": "log.level",
+    "log_format": "log.format",
+    "control": "paths.control",
+    "on_agent_loss": "on_agent_loss",
+}
+"""Flags that are settings under a shorter name."""
+
+
+def flags_of(given: dict[str, str | None]) -> dict[str, object]:
+    """Turn the short flags that were given into settings by path. File names become absolute."""
+    flags: dict[str, object] = {PATHS[name]: value for name, value in given.items() if value is not None}
+    for path in ("catalog.file", "paths.control"):
+        if flags.get(path):
+            flags[path] = absolute(str(flags[path]))
+    return flags
+
+
+def _run(config: Any, path: str | None, flags: dict[str, object]) -> None:
+    import trio
+
+    from meshtrio.admin.server import AdminError
+    from meshtrio.agent import Agent, stop_on_signals
+    from meshtrio.config.environ import environment, named
+    from meshtrio.config.load import load
+    from meshtrio.intercept.kernel import KernelRefused
+    from meshtrio.intercept.workload import WorkloadError
+    from meshtrio.observe import log
+    from meshtrio.upkeep import Setting
+
+    def read_again(text: str) -> Any:
+        return named(load(text, environment(), flags))
+
+    followed = absolute(path) if path else ""
+
+    async def live() -> None:
+        one = Agent(Setting(config=config, config_path=followed, read_config=read_again))
+        async with trio.open_nursery() as nursery:
+            await nursery.start(stop_on_signals, one)
+            await one.run()
+            nursery.cancel_scope.cancel()
+
+    log.set_up(config.log)
+    log.name_process("meshtrio-agent")
+    try:
+        trio.run(live)
+    except BaseException as failure:
+        complaint = complaint_of(failure, (AdminError, KernelRefused, WorkloadError))
+        if complaint is None:
+            raise
+        raise complaint from failure

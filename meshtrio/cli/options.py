@@ -1,0 +1,94 @@
+"""Shell. Flags that several commands have, and what they come to. Does not know the commands."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from meshtrio.cli.complaint import Code, Complaint
+
+PORT = click.IntRange(1, 65535)
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Setting(click.ParamType[tuple[str, str]]):
+    """`section.key=value`, as in the configuration."""
+
+    name = "setting"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, str]:
+        """Split it; the configuration says whether path and value are good."""
+        if isinstance(value, tuple):
+            return value
+        path, equals, given = value.partition("=")
+        if not equals or not path.strip():
+            self.fail(f"{value!r} is not section.key=value, as in timeouts.drain_s=10", param, ctx)
+        return path.strip(), given
+
+
+def config_option(command: F) -> F:
+    """Add --config."""
+    return click.option(
+        "--config",
+        "config_file",
+        metavar="FILE",
+        help="Read this configuration. Default: MESHTRIO_CONFIG, else /etc/meshtrio/meshtrio.yaml.",
+    )(command)
+
+
+def control_option(command: F) -> F:
+    """Add --control."""
+    return click.option(
+        "--control",
+        metavar="PATH",
+        help="The agent's control socket. Default: paths.control of the configuration.",
+    )(command)
+
+
+def json_option(command: F) -> F:
+    """Add --json."""
+    return click.option("--json", "as_json", is_flag=True, help="Print JSON, for programs.")(command)
+
+
+def set_option(command: F) -> F:
+    """Add --set."""
+    return click.option(
+        "--set",
+        "settings",
+        type=Setting(),
+        multiple=True,
+        metavar="SECTION.KEY=VALUE",
+        help="Set one setting, above file and environment; as often as wanted.",
+    )(command)
+
+
+def configured(config_file: str | None, flags: dict[str, object]) -> Any:
+    """Read the whole configuration, and the path it came from (None: no file). Complaint with all faults."""
+    # Imported late, so that `meshtrio --help` need not read YAML's parser.
+    from meshtrio.config import environ
+    from meshtrio.config.load import ConfigFaults
+
+    path = environ.config_path(config_file)
+    try:
+        return environ.configured(path, flags), path
+    except ConfigFaults as faults:
+        where = f" ({path}, environment and flags)" if path else ""
+        head = f"the configuration has {len(faults.faults)} faults{where}:\n"
+        raise Complaint((head if len(faults.faults) > 1 else "") + str(faults), Code.USAGE) from None
+
+
+def absolute(path: str) -> str:
+    """Make a path absolute, symbolic links as they are: a ConfigMap's files are links that change."""
+    return str(Path(path).absolute())
+
+
+def control_path(control: str | None, config_file: str | None = None) -> str:
+    """Return where the control socket is: the one named, else the configured one."""
+    if control:
+        return absolute(control)
+    config, _ = configured(config_file, {})
+    return str(config.paths.control)

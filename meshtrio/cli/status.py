@@ -1,0 +1,125 @@
+"""Shell. `meshtrio status`: how the agent is. Does not know how the agent knows."""
+
+from typing import Any
+
+import click
+
+from meshtrio.cli.control_client import Control
+from meshtrio.cli.options import control_option, control_path, json_option
+from meshtrio.cli.screen import bad, good, of, show_json, show_table
+from meshtrio.cli.words import lasting, octets
+
+HELP = """Show how the agent of this machine is: rung, catalog, workers, workloads, outcomes, hooks.
+
+Ends with 0 if the agent is ready, 1 if it is not, 3 if there is none.
+
+\b
+Examples:
+  meshtrio status
+  meshtrio status --json | jq .rung.in_use
+    {"version": "0.1.0", "node": "n1", "pid": 612, "uptime_s": 12.5, "ready": true, "missing": [],
+     "rung": {"configured": "auto", "in_use": "ebpf", "why": "", "pinned": true, ...},
+     "config": {"path": ..., "fault": ""}, "catalog": {"file": ..., "services": 3, ...},
+     "agent": {"rss_bytes": 38000000, "cpu_s": 0.9, "descriptors": 31},
+     "workers": [{"number": 0, "pid": 613, "ready": true, "rss_bytes": ..., ...}],
+     "workloads": [{"name": "shop", "id": 1, "rung": "ebpf", "cgroup": ..., ...}],
+     "outcomes": {"carried": 12}, "hooks": {"redirected": 12}}
+"""
+
+
+@click.command("status", help=HELP, short_help="Show how the agent is.")
+@control_option
+@json_option
+def status(control: str | None, as_json: bool) -> int:
+    """See HELP."""
+    told = Control(control_path(control)).get("/v1/status")
+    if as_json:
+        show_json(told)
+    else:
+        _show(told)
+    return 0 if of(told, "ready") else 1
+
+
+def _show(told: dict[str, Any]) -> None:
+    ready = good("ready") if told["ready"] else bad(f"not ready: {'; '.join(told['missing'])}")
+    click.echo(
+        f"meshtrio {told['version']} on {told['node']}, pid {told['pid']},"
+        f" up {lasting(told['uptime_s'])}: {ready}"
+    )
+    for name, text, fault in (
+        ("rung", _rung(told), of(told, "rung", "pinning_fault")),
+        ("config", of(told, "config", "path") or "no file", of(told, "config", "fault")),
+        ("catalog", _catalog(told), of(told, "catalog", "fault")),
+        ("agent", _process(told["agent"]), ""),
+    ):
+        click.echo(f"{name:8} {text}")
+        for line in str(fault).splitlines():
+            click.echo(f"{'':8} {bad(line)}")
+    _show_workers(told["workers"])
+    show_workloads(told["workloads"])
+    for name, counts in (("outcomes", told["outcomes"]), ("hooks", told["hooks"])):
+        if counts:
+            click.echo(f"\n{name}: " + ", ".join(f"{key} {count}" for key, count in counts.items()))
+
+
+def _rung(told: dict[str, Any]) -> str:
+    rung = told["rung"]
+    text = f"{rung['in_use']} (configured: {rung['configured']})"
+    text += ", pinned" if rung["pinned"] else ""
+    text += ", adopted from the last agent" if rung["adopted"] else ""
+    return f"{text}, for: {' '.join(rung['why'].split())}" if rung["why"] else text
+
+
+def _catalog(told: dict[str, Any]) -> str:
+    catalog = told["catalog"]
+    return (
+        f"{catalog['file'] or 'no file'}: {catalog['services']} services, {catalog['endpoints']} endpoints,"
+        f" version {catalog['version']}"
+    )
+
+
+def _process(used: dict[str, Any]) -> str:
+    return f"{octets(used['rss_bytes'])}, {lasting(used['cpu_s'])} CPU, {used['descriptors']} descriptors"
+
+
+def _show_workers(workers: list[dict[str, Any]]) -> None:
+    rows = [
+        (
+            one["number"],
+            one["pid"],
+            "ready" if one["ready"] else "not ready",
+            "inside the agent" if one["inside_agent"] else octets(one["rss_bytes"]),
+            lasting(one["cpu_s"]),
+            one["descriptors"],
+            one["restarts"],
+        )
+        for one in workers
+    ]
+    click.echo()
+    show_table(("WORKER", "PID", "STATE", "RSS", "CPU", "DESCRIPTORS", "RESTARTS"), rows)
+
+
+def show_workloads(workloads: list[dict[str, Any]]) -> None:
+    """Print a table of workloads, and below it why one is not on the best rung."""
+    click.echo()
+    if not workloads:
+        click.echo("no workloads")
+        return
+    rows = [
+        (
+            one["name"],
+            one["rung"],
+            one["netns"],
+            one["cgroup"],
+            f"{one['outbound_port']}/{one['inbound_port']}",
+            one["on_agent_loss"],
+            one["source_address"],
+            one["pid"] or "",
+        )
+        for one in workloads
+    ]
+    head = ("WORKLOAD", "RUNG", "NETNS", "CGROUP", "DOORS OUT/IN", "ON AGENT LOSS", "SOURCE SEEN", "PID")
+    show_table(head, rows)
+    for one in workloads:
+        if one["why"]:
+            click.echo(f"{one['name']} is on {one['rung']}: {' '.join(one['why'].split())}")

@@ -1,0 +1,111 @@
+"""Shell. `meshtrio workloads`: which are caught; add one, remove one. The agent does it, not we."""
+
+from typing import Any
+
+import click
+
+from meshtrio.cli.complaint import Code, Complaint
+from meshtrio.cli.control_client import Control
+from meshtrio.cli.name import wrong_name
+from meshtrio.cli.options import PORT, absolute, control_option, control_path, json_option
+from meshtrio.cli.screen import show_json
+from meshtrio.cli.status import show_workloads
+
+HELP = """List the workloads of this machine's agent; add or remove one.
+
+\b
+Examples:
+  meshtrio workloads
+  meshtrio workloads --json
+    [{"name": "shop", "id": 1, "rung": "ebpf", "why": "", "cgroup": "/sys/fs/cgroup/meshtrio/shop",
+      "netns": "own", "netns_id": 3, "outbound_port": 15002, "inbound_port": 15001,
+      "on_agent_loss": "open", "source_address": "fixed", "pid": 0}]
+  meshtrio workloads add db --cgroup /sys/fs/cgroup/system.slice/postgresql.service --port 5432
+  meshtrio workloads add pod-1 --netns /run/netns/pod-1
+  meshtrio workloads remove db
+"""
+
+ADD_HELP = """Catch a workload from now on: a cgroup, a network namespace, or both.
+
+A network namespace alone is caught by nf_tables, with everything in it. Neither: a new cgroup is made, and
+its path printed; move processes there before they connect. Without --port, the ports on which the
+workload listens are caught inbound. A workload that is added here is gone when the agent stops; list it
+in the configuration to keep it.
+
+\b
+Examples:
+  meshtrio workloads add db --cgroup system.slice/postgresql.service
+  meshtrio workloads add job --json
+"""
+
+
+@click.group("workloads", help=HELP, short_help="List, add, remove workloads.", invoke_without_command=True)
+@control_option
+@json_option
+@click.pass_context
+def workloads(ctx: click.Context, control: str | None, as_json: bool) -> None:
+    """See HELP."""
+    if ctx.invoked_subcommand is None:
+        _list(control, as_json=as_json)
+    else:
+        ctx.obj = control
+
+
+@workloads.command("list")
+@control_option
+@json_option
+@click.pass_obj
+def list_(above: str | None, control: str | None, as_json: bool) -> None:
+    """List the workloads, as `meshtrio workloads` does."""
+    _list(control or above, as_json=as_json)
+
+
+@workloads.command(help=ADD_HELP)
+@click.argument("name")
+@click.option("--cgroup", default="", metavar="PATH", help="A cgroup v2, absolute or from its mount.")
+@click.option("--netns", default="", metavar="PATH", help="/run/netns/NAME or /proc/PID/ns/net.")
+@click.option("--port", "ports", type=PORT, multiple=True, help="Catch this port inbound.")
+@click.option("--on-agent-loss", type=click.Choice(["open", "closed"]), help="Default: as configured.")
+@click.option("--pid", type=click.IntRange(1), default=None, help="Remove it when this process ends.")
+@control_option
+@json_option
+@click.pass_obj
+def add(above: str | None, /, name: str, control: str | None, as_json: bool, **wanted: Any) -> None:
+    """See ADD_HELP."""
+    wrong = wrong_name(name)
+    if wrong:
+        raise Complaint(wrong, Code.USAGE)
+    if wanted["netns"]:
+        wanted["netns"] = absolute(wanted["netns"])
+    fields = {key: value for key, value in wanted.items() if value not in (None, "", ())}
+    added = Control(control_path(control or above)).add_workload(name, fields)
+    if as_json:
+        show_json(added)
+    else:
+        click.echo(f"{name} is caught by {added['rung']}{_why(added)}; cgroup {added['cgroup'] or '-'}")
+
+
+@workloads.command()
+@click.argument("name")
+@control_option
+@json_option
+@click.pass_obj
+def remove(above: str | None, name: str, control: str | None, as_json: bool) -> None:
+    """Catch a workload no more. Its connections end by themselves, or at timeouts.drain_s."""
+    removed = Control(control_path(control or above)).remove_workload(name)
+    if as_json:
+        show_json(removed)
+    else:
+        click.echo(f"{name} is caught no more")
+
+
+def _list(control: str | None, *, as_json: bool) -> None:
+    listed = Control(control_path(control)).get("/v1/status")["workloads"]
+    if as_json:
+        show_json(listed)
+    else:
+        show_workloads(listed)
+
+
+def _why(added: dict[str, Any]) -> str:
+    return f" ({' '.join(added['why'].split())})" if added["why"] else ""

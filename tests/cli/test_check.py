@@ -1,0 +1,72 @@
+"""`meshtrio check`."""
+
+import json
+
+import pytest
+
+from meshtrio.cli.check import chosen_rung
+from meshtrio.cli.control_client import Control
+from meshtrio.cli.selftest import Proof
+from tests.cli.conftest import Run
+
+GOOD = [Proof("outbound IPv4 is caught", worked=True, says="")]
+BAD = [*GOOD, Proof("inbound is caught", worked=False, says="EPERM")]
+WHY = "ebpf does not work (inbound is caught: EPERM)"
+
+
+@pytest.mark.parametrize(
+    ("configured", "proofs", "rung", "why"),
+    [
+        ("auto", (GOOD, GOOD), "ebpf", "all of it works"),
+        ("auto", (BAD, GOOD), "nft", WHY),
+        ("nft", (GOOD, GOOD), "nft", "all of it works"),
+        ("ebpf", (BAD, GOOD), "", WHY),
+        ("auto", (BAD, []), "", f"{WHY}; nft does not work (it was not tried)"),
+    ],
+)
+def test_which_rung_and_why(
+    configured: str, proofs: tuple[list[Proof], list[Proof]], rung: str, why: str
+) -> None:
+    assert chosen_rung(configured, dict(zip(("ebpf", "nft"), proofs, strict=True))) == (rung, why)
+
+
+@pytest.mark.slow
+@pytest.mark.world
+def test_on_this_machine(run: Run) -> None:
+    done = run("check")
+    assert done.returncode == 0, done
+    lines = done.stdout.decode().splitlines()
+    assert lines[-1] == "rung: ebpf (configured: auto), for all of it works"
+    assert not [line for line in lines if " MISSING " in line]
+    for name in (
+        "capabilities",
+        "cgroup v2",
+        "bcc",
+        "hook connect4",
+        "nf_tables: sets",
+        "ebpf: inbound",
+        "nft: inbound",
+    ):
+        assert any(line.startswith(name) for line in lines), name
+
+
+@pytest.mark.world
+def test_with_an_agent_and_as_json(run: Run, agent: Control) -> None:
+    done = run("check", "--json")
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["rung"]) == (0, "ebpf")
+    features = {one["name"]: one for one in told["features"]}
+    assert features["agent"]["says"] == f"answers at {agent.path}"
+    assert all("is the agent's" in features[f"port {name}"]["says"] for name in ("admin",))
+    assert set(features["kernel"]) == {"name", "state", "says", "todo"}
+    assert agent.get("/v1/status")["workloads"] == []
+
+
+@pytest.mark.world
+def test_without_root_nothing_works_and_it_says_what_to_do(run: Run, settings: dict[str, str]) -> None:
+    del settings["MESHTRIO_CONFIG"]
+    done = run("check", before=("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"))
+    text = done.stdout.decode()
+    assert done.returncode == 1
+    assert "rung: none" in text and "run as root" in text
+    assert b"Traceback" not in done.stderr

@@ -1,0 +1,74 @@
+"""What the demo plays on: real processes, and nothing of them afterwards."""
+
+import json
+import os
+import socket
+from pathlib import Path
+
+import pytest
+import trio
+
+from meshtrio.cli import stage as module
+from meshtrio.cli.complaint import Complaint
+from meshtrio.cli.stage import VIP4, Stage, environment, staged
+
+pytestmark = pytest.mark.world
+
+
+def leavings(stage: Stage) -> list[str]:
+    pids = [process.pid for process in (stage.agent, *(one.process for one in stage.servers)) if process]
+    processes = [str(pid) for pid in pids if Path(f"/proc/{pid}").exists()]
+    return [*processes, *(str(path) for path in (stage.folder, stage.pins) if path.exists())]
+
+
+@pytest.mark.parametrize("with_nginx", [True, False])
+async def test_three_servers_and_an_agent(with_nginx: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not with_nginx:
+        monkeypatch.setattr(module, "_nginx", lambda: None)
+    monkeypatch.setenv("MESHTRIO_RUNG", "nft")  # settings of the caller do not reach the demo
+    async with staged("ebpf") as stage:
+        assert stage.program == ("nginx" if with_nginx else "python http.server")
+        status = await stage.ask("/v1/status")
+        assert (status["rung"]["in_use"], status["catalog"]["endpoints"]) == ("ebpf", 3)
+        assert [one.name for one in stage.servers] == ["apple", "birch", "cedar"]
+        answers = await stage.run_inside("curl", "-sS", *[f"http://{VIP4}/"] * 2)
+        assert len(answers) == 2 and set(answers) <= {"apple", "birch", "cedar"}
+        with pytest.raises(Complaint, match=r"sh ended with 3: said so"):
+            await stage.run_inside("sh", "-c", "echo said so >&2; exit 3")
+        stopped = await stage.stop_server(0)
+        assert stopped.process.returncode is not None
+    assert leavings(stage) == []
+    assert stage.agent is not None and stage.agent.returncode == 0
+
+
+async def test_it_is_taken_down_when_interrupted() -> None:
+    with trio.move_on_after(1.5):
+        async with staged("ebpf") as stage:
+            await trio.sleep_forever()
+    assert leavings(stage) == []
+
+
+async def test_an_agent_that_does_not_come_up_is_told_with_its_words(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Stage] = []
+
+    def keep(folder: Path) -> Stage:
+        seen.append(Stage(folder))
+        return seen[-1]
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        real = module._free_port
+        ports = iter([real("127.0.0.1"), real("127.0.0.1"), real("::1"), port])
+        monkeypatch.setattr(module, "_free_port", lambda host: next(ports, None) or real(host))
+        monkeypatch.setattr(module, "Stage", keep)
+        with pytest.raises(Complaint, match=rf"(?s)did not become ready.*cannot listen on .* {port}"):
+            async with staged("ebpf"):
+                pytest.fail("it came up")
+    assert leavings(seen[0]) == []
+
+
+def test_the_environment_is_that_of_the_caller_without_settings() -> None:
+    made = environment()
+    assert made["PATH"] == os.environ["PATH"]
+    assert [name for name in made if name.startswith("MESHTRIO_")] in ([], ["MESHTRIO_TEST_RUN"])
+    json.dumps(made)

@@ -1,0 +1,54 @@
+"""`meshtrio workloads`."""
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from meshtrio.cli.control_client import Control
+from meshtrio.cli.main import main
+from meshtrio.intercept import cgroup
+from tests.cli.conftest import Run
+
+NAME = f"cli-box-{os.getpid()}"
+
+
+@pytest.mark.parametrize("name", ["..", "A", "a b", "x" * 64])
+def test_a_wrong_name_never_reaches_the_agent(name: str) -> None:
+    done = CliRunner().invoke(main, ["workloads", "add", name, "--control", "/nowhere"])
+    assert done.exit_code == 2
+    assert "is no workload name" in done.stderr
+
+
+@pytest.mark.world
+def test_one_comes_and_goes(run: Run, agent: Control) -> None:
+    group = cgroup.mount_point() / "meshtrio" / NAME
+    added = run("workloads", "add", NAME, "--port", "8080", "--on-agent-loss", "closed")
+    assert added.stdout.decode() == f"{NAME} is caught by ebpf; cgroup {group}\n"
+    listed = json.loads(run("workloads", "--json").stdout)
+    assert [(one["name"], one["cgroup"], one["on_agent_loss"]) for one in listed] == [
+        (NAME, str(group), "closed")
+    ]
+    assert NAME in run("workloads", "list").stdout.decode()
+    assert (
+        run("workloads", "--control", agent.path, "list", "--json").stdout
+        == run("workloads", "--json").stdout
+    )
+    again = run("workloads", "add", NAME)
+    assert again.returncode == 1
+    assert f"{NAME} is here already" in again.stderr.decode()
+    assert run("workloads", "remove", NAME).stdout.decode() == f"{NAME} is caught no more\n"
+    gone = run("workloads", "remove", NAME, "--json")
+    assert (gone.returncode, gone.stdout) == (1, b"")
+    assert json.loads(run("workloads", "--json").stdout) == []
+
+
+@pytest.mark.world
+def test_what_the_agent_refuses_is_told_in_its_words(run: Run, agent: Control, tmp_path: Path) -> None:
+    for flags in (["--cgroup", "/no/such/group"], ["--netns", str(tmp_path)], ["--cgroup", "/"]):
+        done = run("workloads", "add", NAME, *flags)
+        assert done.returncode == 1, flags
+        assert done.stderr.startswith(f"meshtrio: workload {NAME}: ".encode()), flags
+        assert done.stderr.count(b"\n") == 1, flags
