@@ -28,6 +28,7 @@ from meshtrio.intercept.workload import Spec, Workload, WorkloadError
 from meshtrio.notify import notify
 from meshtrio.observe import log
 from meshtrio.observe.process import is_alive
+from meshtrio.places import list_path
 from meshtrio.upkeep import Setting, Upkeep
 
 FOLLOW_S = 0.5
@@ -72,7 +73,7 @@ class Agent:
             if not self._setting.private:
                 sockets = open_sockets(Path(config.paths.control), config.admin.bind, config.ports.admin)
                 undo.callback(sockets.close)
-                parts.registry.list_path = Path(config.paths.control).with_name("workloads.json")
+                parts.registry.list_path = list_path(Path(config.paths.control))
             await self._upkeep.open_kernel()
             if parts.kernel is not None:
                 undo.callback(parts.kernel.close)

@@ -157,6 +157,8 @@ class Fleet:
                     [sys.executable, "-m", "meshtrio.worker_process", str(theirs.fileno())],
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
+                    # What a terminal sends to its group (^C, ^\\, hang-up) is for the agent.
+                    start_new_session=True,
                 )
             seat.pid = process.pid
             try:

@@ -24,6 +24,7 @@ from meshtrio.config.environ import named
 from meshtrio.config.load import load
 from meshtrio.intercept.kernel import KernelRefused
 from meshtrio.intercept.workload import Spec, WorkloadError
+from meshtrio.places import list_path
 from meshtrio.upkeep import Setting
 from tests.intercept.node import ELSEWHERE, Place, a_place, path_of
 from tests.support.namespace import Namespace
@@ -149,7 +150,7 @@ async def test_a_life(tmp_path: Path, manager: Callable[[], list[str]]) -> None:
         pids = [seat.pid for seat in agent.parts.fleet.seats]
     assert manager() == ["STOPPING=1"]
     assert not (tmp_path / "control.sock").exists()
-    assert not (tmp_path / "workloads.json").exists()
+    assert not list_path(tmp_path / "control.sock").exists()
     assert not [pid for pid in pids if Path(f"/proc/{pid}").exists()]
 
 
@@ -197,7 +198,7 @@ async def test_a_workload_that_is_left_goes_with_the_agent(tmp_path: Path, place
     async with living(setting(tmp_path)) as agent:
         await agent.add_workload(place.spec())
         assert our_tables(place.space)
-        assert (tmp_path / "workloads.json").exists()
+        assert list_path(tmp_path / "control.sock").exists()
     assert our_tables(place.space) == []
 
 
@@ -234,7 +235,7 @@ async def test_what_cannot_be_caught_ends_it_and_leaves_nothing(tmp_path: Path, 
 
 async def test_what_a_predecessor_had_and_is_gone_is_given_up(tmp_path: Path) -> None:
     lost = {"spec": {"name": "lost", "netns": "/nonexistent"}, "id": 7, "netns_inode": 1}
-    (tmp_path / "workloads.json").write_text(json.dumps([lost]))
+    list_path(tmp_path / "control.sock").write_text(json.dumps([lost]))
     async with living(setting(tmp_path)) as agent:
         assert len(agent.parts.registry) == 0
         assert agent.readiness() == []

@@ -20,6 +20,7 @@ from hypercorn.typing import ConnectionState
 from hypercorn.utils import wrap_app
 
 from meshtrio.observe import log
+from meshtrio.places import lock_path
 
 
 class AdminError(Exception):
@@ -47,7 +48,7 @@ def open_sockets(control: Path, bind: str, port: int) -> Sockets:
     with contextlib.ExitStack() as undo:
         try:
             control.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-            lock = os.open(control.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = os.open(lock_path(control), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as cause:
             raise AdminError(f"cannot use {control.parent}: {cause.strerror}; set paths.control") from cause
         undo.callback(os.close, lock)

@@ -20,6 +20,7 @@ from meshtrio.intercept.netns import Netns, NetnsError
 from meshtrio.intercept.nft_request import ErrandRefused
 from meshtrio.intercept.workload import read_list
 from meshtrio.observe.process import is_alive
+from meshtrio.places import list_path, lock_path
 
 PINNED = ("links", "netns", "maps")
 NAMED_NETNS = Path("/run/netns")
@@ -135,7 +136,7 @@ def remove_cgroups() -> Iterator[Remain]:
 
 def namespaces(config: Config) -> list[str]:
     """List the network namespaces to look into: our own (""), those with a name, those on the list."""
-    listed = [kept.spec.netns for kept in read_list(list_path(config)) if kept.spec.netns]
+    listed = [kept.spec.netns for kept in read_list(list_path(Path(config.paths.control))) if kept.spec.netns]
     named = [str(path) for path in sorted(NAMED_NETNS.iterdir())] if NAMED_NETNS.is_dir() else []
     return ["", *dict.fromkeys((*named, *listed))]
 
@@ -163,15 +164,10 @@ async def remove_rules(where: str) -> list[Remain]:
     return removed
 
 
-def list_path(config: Config) -> Path:
-    """Return where the agent writes down its workloads."""
-    return Path(config.paths.control).with_name("workloads.json")
-
-
 def files(config: Config) -> list[Path]:
     """List the files that an agent leaves when it is killed."""
     control = Path(config.paths.control)
-    return [path for path in (control, control.with_suffix(".lock"), list_path(config)) if path.exists()]
+    return [path for path in (control, lock_path(control), list_path(control)) if path.exists()]
 
 
 def remove_files(config: Config) -> Iterator[Remain]:

@@ -23,6 +23,9 @@ from meshtrio.intercept.site import NetnsSite
 from meshtrio.intercept.workload import Kept, Spec, Workload, WorkloadError, read_list, write_list
 from meshtrio.messages import CloseDoor, KnowWorkload, WorkloadName
 
+NAME_S = 5.0
+"""How long a workload waits for the remains of the last one of its name."""
+
 
 class Registry:
     """The workloads of this node."""
@@ -34,6 +37,8 @@ class Registry:
         self._workloads: dict[str, Workload] = {}
         self._number = 0
         self._changing = trio.Lock()
+        self._leaving: dict[str, trio.Event] = {}
+        """Workloads that are caught no more, and whose remains are not gone yet."""
         self.list_path: Path | None = None
 
     def __iter__(self) -> Iterator[Workload]:
@@ -49,6 +54,7 @@ class Registry:
     async def add(self, spec: Spec, *, number: int = 0) -> Workload:
         """Catch a workload from now on. WorkloadError says why not; nothing is left behind then."""
         spec.check()
+        await self._name_free(spec.name)
         async with self._changing:
             if spec.name in self._workloads:
                 raise WorkloadError(
@@ -87,6 +93,7 @@ class Registry:
             await workload.capture.catch_no_more()
             if workload.site.users == 1:
                 workload.site.catch_no_more()
+            self._leaving[name] = trio.Event()
             write_list(self.list_path, list(self))
             return workload
 
@@ -96,12 +103,28 @@ class Registry:
             for door in workload.doors:
                 self.catcher.tell(CloseDoor(door), [])
             self.catcher.tell(KnowWorkload(WorkloadName(workload.id, "")), [])
-            await workload.capture.close()
-            workload.site.users -= 1
-            await self._release(workload.site)
-            if workload.made_cgroup and workload.cgroup is not None:
-                return await trio.to_thread.run_sync(cgroup.remove, workload.cgroup)
+            try:
+                await workload.capture.close()
+                workload.site.users -= 1
+                await self._release(workload.site)
+                if workload.made_cgroup and workload.cgroup is not None:
+                    return await trio.to_thread.run_sync(cgroup.remove, workload.cgroup)
+            finally:
+                left = self._leaving.pop(workload.spec.name, None)
+                if left is not None:
+                    left.set()
             return True
+
+    async def _name_free(self, name: str) -> None:
+        """Wait a little for the last workload of this name: its cgroup and its rules bear the name."""
+        with trio.move_on_after(NAME_S):
+            while name in self._leaving:
+                await self._leaving[name].wait()
+        if name in self._leaving:
+            raise WorkloadError(
+                f"workload {name}: connections of the last one of this name still drain; try again later,"
+                " or choose another name"
+            )
 
     async def refresh(self) -> None:
         """Let each capture follow what has changed around it. Raises what one of them met, after all."""

@@ -14,6 +14,7 @@ import pytest
 import trio
 
 from meshtrio.admin.server import AdminError, Sockets, open_sockets, serve
+from meshtrio.places import lock_path
 
 # Opening
 
@@ -32,7 +33,7 @@ def test_both_listen_and_the_control_socket_is_for_its_owner_alone(tmp_path: Pat
     with opened(control) as sockets:
         assert stat.S_IMODE(control.stat().st_mode) == 0o600
         assert stat.S_ISSOCK(control.stat().st_mode)
-        assert stat.S_IMODE(control.with_suffix(".lock").stat().st_mode) == 0o600
+        assert stat.S_IMODE(lock_path(control).stat().st_mode) == 0o600
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(control))
         with socket.create_connection(sockets.admin.getsockname()):
@@ -87,7 +88,7 @@ def test_what_a_killed_agent_left_is_replaced(tmp_path: Path) -> None:
     control = tmp_path / "control.sock"
     with socket.socket(socket.AF_UNIX) as dead:
         dead.bind(str(control))
-    control.with_suffix(".lock").write_text("")
+    lock_path(control).write_text("")
     with opened(control), socket.socket(socket.AF_UNIX) as client:
         client.connect(str(control))
 

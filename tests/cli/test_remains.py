@@ -19,6 +19,7 @@ from meshtrio.intercept.nft import owner
 from meshtrio.intercept.nft_plan import NftPlan, OutboundCapture
 from meshtrio.intercept.routing_plan import RoutingPlan
 from meshtrio.intercept.workload import Kept, Spec
+from meshtrio.places import list_path
 from tests.support.namespace import Namespace
 
 PINS = f"/sys/fs/bpf/meshtrio-cli-remains-{os.getpid()}"
@@ -51,12 +52,12 @@ def test_an_owner_lives_by_number_and_birth() -> None:
 
 def test_files_and_the_folder_that_is_called_after_us(config: Config) -> None:
     control = Path(config.paths.control)
-    for name in ("control.sock", "control.lock", "workloads.json"):
+    for name in ("control.sock", "control.sock.lock", "control.sock.workloads"):
         control.with_name(name).touch()
     assert [Path(one.name).name for one in remains.remove_files(config)] == [
         "control.sock",
-        "control.lock",
-        "workloads.json",
+        "control.sock.lock",
+        "control.sock.workloads",
     ]
     assert not control.parent.exists()
     assert list(remains.remove_files(config)) == []
@@ -77,7 +78,7 @@ def test_namespaces_are_our_own_the_named_and_the_listed(
         (tmp_path / "named" / name).touch()
     monkeypatch.setattr(remains, "NAMED_NETNS", tmp_path / "named")
     kept = [Kept(Spec(name="w", netns=where), 1, 7) for where in ("/x", "", f"{tmp_path}/named/a")]
-    remains.list_path(config).write_bytes(msgspec.json.encode(kept))
+    list_path(Path(config.paths.control)).write_bytes(msgspec.json.encode(kept))
     assert remains.namespaces(config) == ["", f"{tmp_path}/named/a", f"{tmp_path}/named/b", "/x"]
 
 
