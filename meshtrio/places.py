@@ -1,4 +1,4 @@
-"""Core. The files beside a control socket, named after it: two agents in one folder share none."""
+"""Shell. The files beside a control socket, named after it: two agents in one folder share none."""
 
 from pathlib import PurePath
 from typing import TypeVar

@@ -89,6 +89,8 @@ class Upkeep:
             try:
                 parts.kernel = await open_kernel(pins, Path(config.paths.cache))
             except KernelRefused as refused:
+                if pins is not None:
+                    bpffs.leave(pins)
                 if config.rung == "ebpf":
                     raise
                 parts.why_no_ebpf = str(refused)

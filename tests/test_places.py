@@ -1,4 +1,4 @@
-"""Core. Each control socket has files of its own."""
+"""Shell. Each control socket has files of its own."""
 
 from pathlib import PurePosixPath
 

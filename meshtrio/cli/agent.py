@@ -1,10 +1,8 @@
 """Shell. `meshtrio agent`: run the agent of this machine until SIGTERM. Knows no part of the agent's work."""
 
-from typing import Any
-
 import click
 
-from meshtrio.cli.complaint import complaint_of
+from meshtrio.agent_process import begin
 from meshtrio.cli.options import absolute, config_option, configured, control_option, set_option
 from meshtrio.cli.process import raise_descriptor_limit, require_privilege
 
@@ -35,10 +33,11 @@ Examples:
 def agent(config_file: str | None, settings: tuple[tuple[str, str], ...], **given: str | None) -> None:
     """See HELP."""
     flags = flags_of(given) | dict(settings)
-    config, path = configured(config_file, flags)
+    _, path = configured(config_file, flags)
     require_privilege("agent")
     raise_descriptor_limit()
-    _run(config, path, flags)
+    # The command line's libraries would stay with the agent for life; so it becomes another program.
+    begin(absolute(path) if path else "", flags)
 
 
 PATHS = {
@@ -60,38 +59,3 @@ def flags_of(given: dict[str, str | None]) -> dict[str, object]:
         if flags.get(path):
             flags[path] = absolute(str(flags[path]))
     return flags
-
-
-def _run(config: Any, path: str | None, flags: dict[str, object]) -> None:
-    import trio
-
-    from meshtrio.admin.server import AdminError
-    from meshtrio.agent import Agent, stop_on_signals
-    from meshtrio.config.environ import environment, named
-    from meshtrio.config.load import load
-    from meshtrio.intercept.kernel import KernelRefused
-    from meshtrio.intercept.workload import WorkloadError
-    from meshtrio.observe import log
-    from meshtrio.upkeep import Setting
-
-    def read_again(text: str) -> Any:
-        return named(load(text, environment(), flags))
-
-    followed = absolute(path) if path else ""
-
-    async def live() -> None:
-        one = Agent(Setting(config=config, config_path=followed, read_config=read_again))
-        async with trio.open_nursery() as nursery:
-            await nursery.start(stop_on_signals, one)
-            await one.run()
-            nursery.cancel_scope.cancel()
-
-    log.set_up(config.log)
-    log.name_process("meshtrio-agent")
-    try:
-        trio.run(live)
-    except BaseException as failure:
-        complaint = complaint_of(failure, (AdminError, KernelRefused, WorkloadError))
-        if complaint is None:
-            raise
-        raise complaint from failure

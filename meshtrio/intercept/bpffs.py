@@ -1,5 +1,6 @@
 """Shell. The file system in which kernel objects are pinned: found, or mounted. Knows no programs."""
 
+import contextlib
 import ctypes
 import os
 from pathlib import Path
@@ -24,6 +25,12 @@ def ensure(pins: Path) -> Path:
             f"cannot make {pins}: {cause.strerror}; use paths.pins on a bpffs that is writable"
         ) from cause
     return pins
+
+
+def leave(pins: Path) -> None:
+    """Remove the folder for pins if nothing was pinned in it."""
+    with contextlib.suppress(OSError):
+        pins.rmdir()
 
 
 def _mount() -> None:

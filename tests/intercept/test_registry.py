@@ -7,11 +7,9 @@ from pathlib import Path
 
 import pytest
 import trio
-import trio.testing
 
 from meshtrio.address import Address
 from meshtrio.intercept import cgroup as groups
-from meshtrio.intercept import registry
 from meshtrio.intercept.capture import Surroundings
 from meshtrio.intercept.kernel import Kernel, pinned_folders
 from meshtrio.intercept.workload import Spec, WorkloadError, read_list
@@ -110,31 +108,6 @@ async def test_who_comes_while_the_last_one_is_seen_off_is_caught_inbound(
             assert caught_inbound(till, place.space, HERE, 8081) == Address.of(HERE, 8081)
             assert await made.registry.remove(shop)
             assert caught_inbound(till, place.space, HERE, 8081) == Address.of(HERE, 8081)
-
-
-@each_rung
-async def test_a_name_is_free_again_when_nothing_bears_it_any_more(
-    rung: str, kernel: Kernel, place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Cgroup and rules bear the name: the old ones' removal must not take the new ones away."""
-    async with node(kernel, rung=rung) as made, trio.open_nursery() as nursery:
-        await made.registry.add(place.spec())
-        old = await made.registry.catch_no_more("shop")
-        nursery.start_soon(made.registry.add, place.spec())
-        await trio.testing.wait_all_tasks_blocked(0.05)
-        assert made.registry.get("shop") is None
-        assert await made.registry.remove(old)
-        with trio.fail_after(5):
-            while made.registry.get("shop") is None:
-                await trio.sleep(0.01)
-        again = made.registry.get("shop")
-        assert again is not None
-        assert place.caught(again, VIP) == Address.of(VIP, 80)
-        monkeypatch.setattr(registry, "NAME_S", 0.05)
-        await made.registry.catch_no_more("shop")
-        with pytest.raises(WorkloadError, match="still drain"):
-            await made.registry.add(place.spec())
-        assert await made.registry.remove(again)
 
 
 @each_rung

@@ -1,0 +1,71 @@
+"""Shell. The agent as a process of its own: `python -m meshtrio.agent_process START`, begun by the command.
+
+The command line costs 2 MB (click), which an agent would carry for its whole life; so `meshtrio agent`
+looks at its flags and then becomes this. Knows how a process begins and ends; agent.py knows the rest.
+"""
+
+import os
+import sys
+
+import msgspec
+import trio
+
+from meshtrio.admin.server import AdminError
+from meshtrio.agent import Agent, stop_on_signals
+from meshtrio.config.environ import configured, environment, named
+from meshtrio.config.load import ConfigFaults, load
+from meshtrio.config.schema import Config
+from meshtrio.intercept.kernel import KernelRefused
+from meshtrio.intercept.workload import WorkloadError
+from meshtrio.observe import log
+from meshtrio.upkeep import Setting
+
+
+class Start(msgspec.Struct, frozen=True):
+    """What the command knows: the configuration file that was chosen, and the flags over it."""
+
+    config_path: str
+    flags: dict[str, object]
+
+
+def begin(config_path: str, flags: dict[str, object]) -> None:
+    """Become the agent: same process, another program. Does not return."""
+    start = msgspec.json.encode(Start(config_path, flags)).decode()
+    os.execv(sys.executable, [sys.executable, "-m", "meshtrio.agent_process", start])
+
+
+async def run(start: Start, config: Config) -> None:
+    """Be an agent until a signal ends it. AdminError, KernelRefused or WorkloadError if it cannot begin."""
+
+    def read_again(text: str) -> Config:
+        return named(load(text, environment(), start.flags))
+
+    agent = Agent(Setting(config=config, config_path=start.config_path, read_config=read_again))
+    async with trio.open_nursery() as process:
+        await process.start(stop_on_signals, agent)
+        await agent.run()
+        process.cancel_scope.cancel()
+
+
+def main() -> int:
+    """Live until stopped. 1 and one sentence if that cannot begin, 2 if the configuration is bad by now."""
+    start = msgspec.json.decode(sys.argv[1], type=Start)
+    try:
+        config = configured(start.config_path or None, start.flags)
+        log.set_up(config.log)
+        log.name_process("meshtrio-agent")
+        trio.run(run, start, config)
+    except BaseException as failure:
+        # Only a failure needs to know how failures are told.
+        from meshtrio.cli.complaint import Code, complaint_of, error_lines
+
+        complaint = complaint_of(failure, (ConfigFaults, AdminError, KernelRefused, WorkloadError))
+        if complaint is None:
+            raise
+        sys.stderr.write("".join(f"{line}\n" for line in error_lines(str(complaint))))
+        return int(Code.USAGE if isinstance(failure, ConfigFaults) else complaint.code)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
