@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -79,15 +80,27 @@ class Node:
         Heartbeat(self.kernel.maps["heartbeat"]).beat()
 
 
+def _beat_until(made: Node, ended: threading.Event) -> None:
+    while not ended.wait(0.5):
+        made.beat()
+
+
 @contextlib.asynccontextmanager
 async def node(kernel: Kernel | None, **rules: Any) -> AsyncIterator[Node]:
     """Have a node; all its workloads are taken away, and nothing that workers know is left."""
     made = Node(kernel, **rules)
+    # A thread beats, because what a test waits for may take longer than the hooks' patience of 3 s.
+    ended = threading.Event()
+    beating = threading.Thread(target=_beat_until, args=(made, ended))
     try:
         if kernel:
             made.beat()
+            beating.start()
         yield made
     finally:
+        ended.set()
+        if kernel:
+            beating.join()
         for one in made.registry:
             await made.take_away(one.spec.name)
     assert made.doors() == {}

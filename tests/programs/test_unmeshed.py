@@ -17,7 +17,7 @@ def free_address(host: str) -> tuple[str, int]:
         return host, sock.getsockname()[1]
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
 def test_program_works_unmeshed(program: Program, host: str) -> None:
@@ -32,7 +32,7 @@ def test_program_works_unmeshed(program: Program, host: str) -> None:
     assert not folder.exists()
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize("name", ["curl", "nginx", "nginx-tls", "python", "node", "postgresql", "mariadb"])
 def test_one_wrong_bit_is_told(name: str) -> None:
     program = next(program for program in PROGRAMS if program.name == name)
