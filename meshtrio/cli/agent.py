@@ -2,7 +2,6 @@
 
 import click
 
-from meshtrio.agent_process import begin
 from meshtrio.cli.options import absolute, config_option, configured, control_option, set_option
 from meshtrio.cli.process import raise_descriptor_limit, require_privilege
 
@@ -36,6 +35,8 @@ def agent(config_file: str | None, settings: tuple[tuple[str, str], ...], **give
     _, path = configured(config_file, flags)
     require_privilege("agent")
     raise_descriptor_limit()
+    from meshtrio.agent_process import begin
+
     # The command line's libraries would stay with the agent for life; so it becomes another program.
     begin(absolute(path) if path else "", flags)
 

@@ -76,7 +76,7 @@ USUAL = (
 
 
 @pytest.mark.parametrize(
-    "fault", [pytest.param(fault, marks=() if fault in USUAL else pytest.mark.slow) for fault in LOUD]
+    "fault", [pytest.param(fault, marks=() if fault in USUAL else pytest.mark.soak) for fault in LOUD]
 )
 def test_wrong_relay_is_caught(fault: Fault) -> None:
     report = through(fault)
@@ -103,7 +103,7 @@ def test_one_connection_runs_again_by_its_number() -> None:
     assert again.connections == 1
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_unmeshed_run_gives_no_findings(host: str) -> None:
     for seed in range(3):

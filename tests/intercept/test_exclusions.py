@@ -2,6 +2,7 @@
 
 import ipaddress
 import threading
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -24,9 +25,13 @@ def excluding(**what: tuple[object, ...]) -> Config:
 
 
 @pytest.fixture(autouse=True)
-def as_before(kernel: Kernel) -> None:
-    """The maps belong to the session."""
+def as_before(kernel: Kernel) -> Iterator[None]:
+    """The maps belong to the session: what a test excluded would be missed by those that come after."""
     exclude(kernel, Config())
+    yield
+    for name, key_bytes in (("excluded_ports", 4), ("excluded_networks", 20)):
+        for key in list(bpf.keys(kernel.maps[name], key_bytes)):
+            bpf.delete(kernel.maps[name], key)
 
 
 def ports(kernel: Kernel) -> set[bytes]:
