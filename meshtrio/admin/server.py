@@ -36,10 +36,11 @@ class Sockets(NamedTuple):
     lock: int
 
     def close(self) -> None:
-        """Close all, and take the control socket's file away."""
+        """Close all, and take the files of the control socket and of the lock away."""
         self.path.unlink(missing_ok=True)
         self.admin.close()
         self.control.close()
+        lock_path(self.path).unlink(missing_ok=True)
         os.close(self.lock)
 
 
@@ -48,14 +49,12 @@ def open_sockets(control: Path, bind: str, port: int) -> Sockets:
     with contextlib.ExitStack() as undo:
         try:
             control.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
-            lock = os.open(lock_path(control), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = _locked(lock_path(control))
+        except BlockingIOError:
+            raise AdminError(f"another agent runs with {control}; stop it, or set paths.control") from None
         except OSError as cause:
             raise AdminError(f"cannot use {control.parent}: {cause.strerror}; set paths.control") from cause
         undo.callback(os.close, lock)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise AdminError(f"another agent runs with {control}; stop it, or set paths.control") from None
         admin = undo.enter_context(_admin(bind, port))
         unix = undo.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM))
         mask = os.umask(0o177)
@@ -71,6 +70,26 @@ def open_sockets(control: Path, bind: str, port: int) -> Sockets:
         unix.listen(64)
         undo.pop_all()
         return Sockets(admin, unix, control, lock)
+
+
+def _locked(path: Path) -> int:
+    """Hold the lock of this file. BlockingIOError if somebody else does.
+
+    An agent that ends takes the file away while it holds the lock. Whoever has opened that file before, and
+    got the lock after, holds the lock of a file that is no longer there; so it looks, and tries again.
+    """
+    while True:
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if path.exists() and path.stat().st_ino == os.fstat(lock).st_ino:
+                return lock
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(lock)
+            raise
+        os.close(lock)
 
 
 def _admin(bind: str, port: int) -> socket.socket:

@@ -1,6 +1,8 @@
 """World. The sockets of the agent, opened and served; and clients that mean no good."""
 
 import contextlib
+import fcntl
+import os
 import random
 import socket
 import stat
@@ -41,8 +43,30 @@ def test_both_listen_and_the_control_socket_is_for_its_owner_alone(tmp_path: Pat
         for one in (sockets.admin.fileno(), sockets.control.fileno(), sockets.lock):
             assert one > 2
     assert not control.exists()
+    assert not lock_path(control).exists()
     with opened(control):
         assert control.exists()
+
+
+def test_a_lock_of_a_file_that_was_taken_away_is_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between opening and locking, the agent that ends takes the file away."""
+    control = tmp_path / "control.sock"
+    flock = fcntl.flock
+    taken_away: list[int] = []
+
+    def late(descriptor: int, how: int) -> None:
+        if not taken_away:
+            lock_path(control).unlink()
+            taken_away.append(descriptor)
+        flock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    with opened(control) as first:
+        assert lock_path(control).stat().st_ino == os.fstat(first.lock).st_ino
+        with pytest.raises(AdminError, match="another agent"):
+            open_sockets(control, "127.0.0.1", 0)
 
 
 def test_the_mask_of_the_process_is_as_before(tmp_path: Path) -> None:
