@@ -14,11 +14,19 @@ from pathlib import Path
 import pytest
 
 from meshtrio.cli.control_client import Control, NoAgent
+from meshtrio.intercept import bpffs
 from tests.support.tree import TREE
 
 VIP = "198.51.100.80"
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 AGENT_S = 20.0
+
+
+@pytest.fixture(scope="session", autouse=True)
+def bpffs_is_mounted() -> None:
+    """Mount bpffs as an agent would, for tests that pin something before any agent ran."""
+    if os.geteuid() == 0:
+        bpffs.leave(bpffs.ensure(bpffs.DEFAULT / "meshtrio-cli-mount"))
 
 
 @pytest.fixture
