@@ -15,7 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from meshtrio.config.schema import Label, Port
+from meshtrio.config.kinds import Label, Port
 from meshtrio.intercept.workload import Spec, WorkloadError
 from meshtrio.observe import log
 

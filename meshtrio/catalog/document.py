@@ -14,7 +14,7 @@ from msgspec import Meta, Struct
 from meshtrio.address import Address
 from meshtrio.catalog.service import Endpoint, Service, ServicePort
 from meshtrio.config.fault import Faults, meant, shown
-from meshtrio.config.schema import Ip, Label, Port
+from meshtrio.config.kinds import Ip, Label, Port
 from meshtrio.config.shape import Means, Shaping
 from meshtrio.config.tree import read_tree
 

@@ -11,7 +11,15 @@ class Health(enum.Enum):
     """What is known about an endpoint."""
 
     HEALTHY = "healthy"
+    WARNING = "warning"
+    """In rotation, and the registry says that something is not as it should be."""
+    UNKNOWN = "unknown"
+    """In rotation, because nobody says anything against it."""
     UNHEALTHY = "unhealthy"
+
+
+Labels = tuple[tuple[str, str], ...]
+"""Names and values, ordered by name. Whoever makes many shares equal ones."""
 
 
 class Endpoint(msgspec.Struct, frozen=True, gc=False):
@@ -23,11 +31,22 @@ class Endpoint(msgspec.Struct, frozen=True, gc=False):
     zone: str = ""
     health: Health = Health.HEALTHY
     draining: bool = False
+    node: str = ""
+    version: str = ""
+    labels: Labels = ()
+    meshed: bool = False
+    """Whether a meshtrio of its own catches what comes in there."""
+    identity: str = ""
+    """The SPIFFE ID that its certificate must have; empty: not known."""
+    source: str = ""
+    """Who says so: one of `merge.SOURCES`."""
+    since: float = 0.0
+    """Since when it is known as it is now, wall time; set when it enters the catalog."""
 
     @property
     def ready(self) -> bool:
         """Say whether new connections should go here while there is a choice."""
-        return self.health is Health.HEALTHY and not self.draining
+        return self.health is not Health.UNHEALTHY and not self.draining
 
 
 class ServicePort(msgspec.Struct, frozen=True, gc=False):
@@ -39,6 +58,8 @@ class ServicePort(msgspec.Struct, frozen=True, gc=False):
     name: str
     port: int
     endpoints: tuple[Endpoint, ...] = ()
+    protocol: str = ""
+    """What it is declared to speak, as in Kubernetes's appProtocol: http, http2, grpc, tcp, tls; or empty."""
 
 
 class Service(msgspec.Struct, frozen=True, gc=False):
@@ -48,6 +69,13 @@ class Service(msgspec.Struct, frozen=True, gc=False):
     namespace: str = "default"
     vips: tuple[bytes, ...] = ()
     ports: tuple[ServicePort, ...] = ()
+    headless: bool = False
+    """Callers dial the endpoints themselves: no virtual IP is wanted, and its name means its endpoints."""
+    external: str = ""
+    """Another name that this one stands for (Kubernetes's ExternalName); empty: none."""
+    labels: Labels = ()
+    source: str = ""
+    """Who says so: one of `merge.SOURCES`."""
 
     @property
     def key(self) -> str:

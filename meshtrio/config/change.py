@@ -1,6 +1,6 @@
 """Core. What differs between two configurations, and what of it needs a restart. Does not apply anything."""
 
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -19,6 +19,9 @@ NEEDS_RESTART = frozenset(
         "ports.inbound",
         "ports.outbound",
         "ports.admin",
+        "ports.dns",
+        "dns.capture",
+        "discovery.registration.state",
         "admin.bind",
     }
 )
@@ -51,12 +54,18 @@ def held_back(old: Config, new: Config) -> Config:
     made = new
     for change in diff(old, new):
         if change.needs_restart:
-            section, dot, name = change.path.partition(".")
-            value = (
-                msgspec.structs.replace(getattr(made, section), **{name: change.old}) if dot else change.old
-            )
-            made = msgspec.structs.replace(made, **{section: value})
+            made = _with(made, change.path.split("."), change.old)
     return made
+
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+def _with(struct: S, path: list[str], value: Any) -> S:
+    name, *rest = path
+    return msgspec.structs.replace(
+        struct, **{name: _with(getattr(struct, name), rest, value) if rest else value}
+    )
 
 
 def _differing(old: msgspec.Struct, new: msgspec.Struct, above: str) -> list[Change]:

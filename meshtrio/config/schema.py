@@ -4,26 +4,12 @@ written.
 Imported by the agent and by workers, so it stays light: no YAML here.
 """
 
-import ipaddress
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from meshtrio.config.shape import Means
-
-Path = Annotated[str, Meta(pattern=r"^/[^\x00]*\Z", description="an absolute path")]
-Port = Annotated[int, Meta(ge=1, le=65535, description="a port, 1 to 65535")]
-Label = Annotated[
-    str, Meta(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z", description="a DNS label, as in shop-2")
-]
-Count = Annotated[int, Meta(ge=1, le=1_000_000, description="a count, 1 to 1000000")]
-Ip = Annotated[str, Meta(description="an IP address, as in 10.0.0.1 or fd00::1"), Means(ipaddress.ip_address)]
-Cidr = Annotated[
-    str,
-    Meta(description="a network, as in 10.0.0.0/8 or fd00::/8, with nothing behind its length"),
-    Means(ipaddress.ip_network),
-]
-
+from meshtrio.config.discovery import Discovery, Dns, HealthCheck
+from meshtrio.config.kinds import Cidr, Count, Ip, Label, OptionalPath, Path, Port
 
 class Paths(Struct, frozen=True, forbid_unknown_fields=True):
     """Where things are kept."""
@@ -42,6 +28,7 @@ class Ports(Struct, frozen=True, forbid_unknown_fields=True):
     inbound: Port = 15001
     outbound: Port = 15002
     admin: Port = 15003
+    dns: Port = 15053
 
 
 class Admin(Struct, frozen=True, forbid_unknown_fields=True):
@@ -53,9 +40,7 @@ class Admin(Struct, frozen=True, forbid_unknown_fields=True):
 class Catalog(Struct, frozen=True, forbid_unknown_fields=True):
     """Where services become known."""
 
-    file: Annotated[
-        str, Meta(pattern=r"^(/[^\x00]*)?\Z", description="an absolute path, or empty for none")
-    ] = ""
+    file: OptionalPath = ""
 
 
 class Exclude(Struct, frozen=True, forbid_unknown_fields=True):
@@ -147,6 +132,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     ports: Ports = Ports()
     admin: Admin = Admin()
     catalog: Catalog = Catalog()
+    discovery: Discovery = Discovery()
+    dns: Dns = Dns()
+    health_checks: tuple[HealthCheck, ...] = ()
     exclude: Exclude = Exclude()
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
@@ -157,5 +145,5 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     @property
     def inbound_exclusions(self) -> frozenset[int]:
         """The ports that are never caught inbound: those excluded, our doors, and the admin port."""
-        ours = (self.ports.inbound, self.ports.outbound, self.ports.admin)
+        ours = (self.ports.inbound, self.ports.outbound, self.ports.admin, self.ports.dns)
         return frozenset((*self.exclude.inbound_ports, *ours))

@@ -1,0 +1,145 @@
+"""Shell. Where the sources' news meet: folded into one catalog, and published in batches.
+
+A source is an async function that gets a `Sink` and runs until it is cancelled. It says what it knows
+through the sink; saying is a plain function and never waits, because what waits to be published is a set of
+keys, bounded by the catalog. Does not know how any source comes by its news.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+
+import trio
+
+from meshtrio.address import Address
+from meshtrio.catalog.merge import Level, Merge
+from meshtrio.catalog.service import Health, Service
+from meshtrio.catalog.snapshot import Snapshot
+from meshtrio.catalog.stream import Stream, is_lost
+from meshtrio.observe import log
+
+GATHER_S = 0.01
+"""How long the first change waits for others of the same burst."""
+APART_S = 0.1
+"""How long two snapshots are apart at least."""
+LOOK_S = 0.5
+"""How often it is looked whether a source is lost or back."""
+AT_ONCE = 256
+"""How many services are merged before others have their turn."""
+
+
+class Hub:
+    """All sources' words, and the snapshot made of them."""
+
+    def __init__(self, merge: Merge, publish: Callable[[Snapshot], None]) -> None:
+        """Begin with an empty catalog; `publish` gets each new snapshot."""
+        self.merge = merge
+        self.streams: dict[str, dict[str, Stream]] = {}
+        """By source, by name."""
+        self.snapshot = Snapshot()
+        self._publish = publish
+        self._changed: set[str] = set()
+        self._news = trio.Event()
+
+    def sink(self, source: str) -> "Sink":
+        """Make what a source speaks through."""
+        self.merge.configured |= {source}
+        return Sink(self, source)
+
+    def forget(self, source: str) -> None:
+        """Let go of a source that is no longer configured, and of all that it said."""
+        self.merge.configured -= {source}
+        self.streams.pop(source, None)
+        self._touch(self.merge.lose(source, lost=False))
+        self._touch(self.merge.say(source, {}, complete=True, now=time.time()))
+
+    def probed(self, key: str, address: Address, found: Health) -> None:
+        """Take what a probe found of an endpoint; UNKNOWN: it is probed no more."""
+        self._touch(self.merge.probe(key, address, found))
+
+    async def run(self) -> None:
+        """Publish what changes, in batches, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._look)
+            while True:
+                await self._news.wait()
+                await trio.sleep(GATHER_S)
+                self._news = trio.Event()
+                await self._publish_changed()
+                await trio.sleep(APART_S - GATHER_S)
+
+    async def _publish_changed(self) -> None:
+        keys, self._changed = list(self._changed), set()
+        for at in range(0, len(keys), AT_ONCE):
+            await trio.lowlevel.checkpoint()
+            self._take_in(keys[at : at + AT_ONCE])
+        self._publish(self.snapshot)
+
+    def publish_now(self) -> None:
+        """Publish what has changed without waiting for more, as the first words at start want it."""
+        keys, self._changed = list(self._changed), set()
+        self._take_in(keys)
+        self._publish(self.snapshot)
+
+    def _take_in(self, keys: list[str]) -> None:
+        services = {key: self.merge.merged(key) for key in keys}
+        self.snapshot = self.snapshot.with_services(
+            [service for service in services.values() if service is not None],
+            removed=[key for key, service in services.items() if service is None],
+        )
+
+    def _touch(self, keys: set[str]) -> None:
+        if keys:
+            self._changed |= keys
+            self._news.set()
+
+    async def _look(self) -> None:
+        while True:
+            await trio.sleep(LOOK_S)
+            now = time.time()
+            for source, streams in self.streams.items():
+                was_lost = self.merge.lost(source)
+                lost = is_lost(streams.values(), now, was_lost=was_lost)
+                if lost is not was_lost:
+                    say = log.warning if lost else log.info
+                    say("a source is lost; what it said last holds" if lost else "a source is back", source=source)
+                    self._touch(self.merge.lose(source, lost=lost))
+
+    def levels(self) -> dict[Level, int]:
+        """Count the services by how good what we know of them is."""
+        counts = dict.fromkeys(Level, 0)
+        for service in self.snapshot.unordered():
+            level = self.merge.level(service.key)
+            if level is not None:
+                counts[level] += 1
+        return counts
+
+
+class Sink:
+    """What one source speaks through. All calls return at once."""
+
+    def __init__(self, hub: Hub, source: str) -> None:
+        """Speak for this source."""
+        self._hub = hub
+        self.source = source
+
+    def say(self, changed: Mapping[str, Service | None], *, complete: bool = False) -> None:
+        """Say that these services are so now, or (None) gone; `complete`: and there are no others.
+
+        What was said before of others stays true, for as long as the source is there or lost. A service that
+        is said again as it was costs a comparison and publishes nothing.
+        """
+        self._hub._touch(self._hub.merge.say(self.source, changed, complete=complete, now=time.time()))
+
+    def stream(self, name: str) -> Stream:
+        """Find the record of a stream by name, or begin one. The source keeps it true.
+
+        Every stream of a source counts: the source is lost when one of them has not been live for a while.
+        """
+        streams = self._hub.streams.setdefault(self.source, {})
+        if name not in streams:
+            streams[name] = Stream(self.source, name, since=time.time())
+        return streams[name]
+
+    def end_stream(self, name: str) -> None:
+        """Drop the record of a stream that is wanted no more."""
+        self._hub.streams.get(self.source, {}).pop(name, None)
