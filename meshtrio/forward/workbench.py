@@ -21,7 +21,7 @@ class RelayLimits(msgspec.Struct, frozen=True):
     """The most reads in one turn, however small."""
     stretch_s: float = 0.001
     """How long the relay works without giving other tasks a turn."""
-    look_s: float = 0.000_03
+    look_s: float = 0.000_1
     """How long the relay looks out for an answer before it sleeps, while answers come that fast."""
     sweep_s: float = 1.0
     """How often idle flows are looked for; an idle flow ends at most two sweeps late."""
