@@ -144,9 +144,7 @@ class Merge:
         def overlaid(endpoint: Endpoint) -> Endpoint:
             found = probed.get(endpoint.address, Health.UNKNOWN)
             holds = health.merged(endpoint.health, found, stale=endpoint.source in self._lost)
-            return (
-                endpoint if holds is endpoint.health else msgspec.structs.replace(endpoint, health=holds)
-            )
+            return endpoint if holds is endpoint.health else msgspec.structs.replace(endpoint, health=holds)
 
         ports = tuple(
             msgspec.structs.replace(port, endpoints=tuple(map(overlaid, port.endpoints)))

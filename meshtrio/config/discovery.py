@@ -138,4 +138,3 @@ class Discovery(Struct, frozen=True, forbid_unknown_fields=True):
     consul: Consul = Consul()
     dns: tuple[DnsService, ...] = ()
     registration: Registration = Registration()
-

@@ -7,8 +7,7 @@ from.
 """
 
 import difflib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 import msgspec
 import yaml
@@ -72,11 +71,16 @@ def dump(config: Config) -> str:
 
 def setting_paths() -> tuple[str, ...]:
     """List the paths of all settings, as flags and variables name them."""
-    return tuple(
-        f"{section}.{name}" if name else section
-        for section, names in _sections().items()
-        for name in names or ("",)
-    )
+    return tuple(_paths(Config, ""))
+
+
+def _paths(kind: type[msgspec.Struct], above: str) -> Iterator[str]:
+    for field in msgspec.structs.fields(kind):
+        path = f"{above}{field.encode_name}"
+        if is_struct(field.type):
+            yield from _paths(field.type, f"{path}.")
+        else:
+            yield path
 
 
 class _Layers:
@@ -95,8 +99,8 @@ class _Layers:
         path = name.removeprefix(ENV_PREFIX).lower().replace("__", ".")
         if path in _PATHS:
             self._lay(path, value, name)
-        elif path in _sections():
-            wanted = f"want {name}__KEY" if _sections()[path] else "want it in the file"
+        elif path in _UNSAYABLE or any(known.startswith(f"{path}.") for known in _PATHS):
+            wanted = "want it in the file" if path in _UNSAYABLE else f"want {name}__KEY"
             self.faults.append(Fault(name, f"is more than one value ({wanted})"))
         elif "." in path:
             self.faults.append(Fault(name, f"is not known ({_meant_variable(path)})"))
@@ -115,37 +119,38 @@ class _Layers:
             self.faults.append(Fault(path, f"is not known ({meant(path, _PATHS)})", "flag"))
 
     def _lay(self, path: str, value: object, origin: str) -> None:
-        section, dot, name = path.partition(".")
-        if dot:
-            there = self.value.get(section)
-            if there is not None and not isinstance(there, dict):
-                return  # the section itself is faulty, and is reported as such
-            self.value[section] = {**(there or {}), name: value}
-        else:
-            self.value[section] = value
+        self.value = _laid(self.value, path.split("."), value)
         self.origins = {at: was for at, was in self.origins.items() if not at.startswith(f"{path}[")}
         self.origins[path] = origin
         self.loose.add(path)
 
 
-def _sections() -> dict[str, tuple[str, ...]]:
-    """Give each top-level name, with the names below it; none for one that holds a value itself."""
-    sections: dict[str, tuple[str, ...]] = {}
-    for field in msgspec.structs.fields(Config):
-        kind: Any = field.type
-        sections[field.encode_name] = kind.__struct_fields__ if is_struct(kind) else ()
-    return sections
+def _sections() -> dict[str, bool]:
+    """Give each top-level name, and whether it holds more names."""
+    return {field.encode_name: is_struct(field.type) for field in msgspec.structs.fields(Config)}
 
 
-# Workloads are a list of mappings, which no variable or flag can hold.
-_PATHS = tuple(path for path in setting_paths() if path != "workloads")
+_UNSAYABLE = ("workloads", "health_checks", "discovery.dns")
+"""Lists of mappings, which no variable or flag can hold."""
+_PATHS = tuple(path for path in setting_paths() if path not in _UNSAYABLE)
+
+
+def _laid(tree: Mapping[str, object], path: list[str], value: object) -> dict[str, object]:
+    """Put a value into a tree, and leave alone what is no mapping on the way: that is reported as such."""
+    name, *rest = path
+    if not rest:
+        return {**tree, name: value}
+    there = tree.get(name)
+    if there is not None and not isinstance(there, dict):
+        return dict(tree)
+    return {**tree, name: _laid(there or {}, rest, value)}
 
 
 def _meant_variable(path: str) -> str:
     near = difflib.get_close_matches(path, _PATHS, n=1)
     if near:
         return f"did you mean {ENV_PREFIX}{near[0].upper().replace('.', '__')}?"
-    sections = ", ".join(section for section, names in _sections().items() if names)
+    sections = ", ".join(section for section, holds_more in _sections().items() if holds_more)
     return f"want {ENV_PREFIX}SECTION__KEY, of the sections {sections}"
 
 

@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 from meshtrio.config.discovery import Discovery, Dns, HealthCheck
 from meshtrio.config.kinds import Cidr, Count, Ip, Label, OptionalPath, Path, Port
 
+
 class Paths(Struct, frozen=True, forbid_unknown_fields=True):
     """Where things are kept."""
 

@@ -101,7 +101,10 @@ class Hub:
                 lost = is_lost(streams.values(), now, was_lost=was_lost)
                 if lost is not was_lost:
                     say = log.warning if lost else log.info
-                    say("a source is lost; what it said last holds" if lost else "a source is back", source=source)
+                    say(
+                        "a source is lost; what it said last holds" if lost else "a source is back",
+                        source=source,
+                    )
                     self._touch(self.merge.lose(source, lost=lost))
 
     def levels(self) -> dict[Level, int]:
