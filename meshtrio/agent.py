@@ -82,7 +82,7 @@ class Agent:
                     await admin.start(serve, admin_app(self), sockets.admin)
                     await admin.start(serve, control_app(self), sockets.control)
                 async with trio.open_nursery() as discovery:
-                    await discovery.start(self._upkeep.follow_services)
+                    await discovery.start(parts.sources.run)
                     discovery.start_soon(self._upkeep.follow_config)
                     discovery.start_soon(self._upkeep.sweep)
                     async with trio.open_nursery() as workers:

@@ -15,6 +15,7 @@ from meshtrio.messages import Connection
 from meshtrio.observe.process import usage
 from meshtrio.observe.sums import Gauge, Sums
 from meshtrio.publisher import Publisher
+from meshtrio.sources import Sources
 
 
 class Parts(msgspec.Struct):
@@ -23,6 +24,7 @@ class Parts(msgspec.Struct):
     config: Config
     fleet: Fleet
     publisher: Publisher
+    sources: Sources
     registry: Registry
     sums: Sums
     kernel: Kernel | None
@@ -30,8 +32,6 @@ class Parts(msgspec.Struct):
     began: float = 0.0
     config_path: str = ""
     config_fault: str = ""
-    catalog_fault: str = ""
-    catalog_read: bool = False
     catching: bool = False
     """Whether what was adopted and what is configured is caught."""
     draining: bool = False
@@ -43,7 +43,7 @@ def readiness(parts: Parts) -> list[str]:
     missing = []
     if parts.draining:
         missing.append("draining")
-    if not parts.catalog_read:
+    if not parts.sources.settled:
         missing.append("the catalog was not read yet")
     if not parts.catching:
         # Orphaned workers close their doors when a successor is ready: not before its own are in use.
@@ -70,7 +70,7 @@ def status(parts: Parts) -> dict[str, object]:
             "version": snapshot.version,
             "services": len(snapshot),
             "endpoints": sum(len(service.endpoints) for service in snapshot),
-            "fault": parts.catalog_fault,
+            "fault": parts.sources.file_fault,
             "not_in_kernel_map": parts.publisher.unmapped,
         },
         "agent": {"rss_bytes": agent.rss_bytes, "cpu_s": agent.cpu_s, "descriptors": agent.descriptors},

@@ -4,16 +4,20 @@ A worker hears only of addresses that it asked about. The cost of a change is pr
 changed and to who asked. Does not know where services come from.
 """
 
-import errno
 import struct
+from collections import Counter
 
 from meshtrio.address import Address
 from meshtrio.catalog.snapshot import Snapshot, changes
+from meshtrio.catalog.vips import NETWORKS, is_allocated
 from meshtrio.fleet import Seat
 from meshtrio.intercept import bpf
 from meshtrio.intercept.routing_plan import MAX_VIPS
 from meshtrio.messages import Forget, Resolve, Resolved
 from meshtrio.observe import log
+
+BATCH = 4096
+"""How many addresses go into the kernel's map in one call."""
 
 
 class Publisher:
@@ -26,6 +30,10 @@ class Publisher:
         self._map: int | None = None
         self._in_map: set[Address] = set()
         self._left_out: set[Address] = set()
+        self._near: set[Address] = set()
+        self._loopback: tuple[str, ...] = ()
+        self._vips: Counter[bytes] = Counter()
+        self._vip_networks: tuple[str, ...] = ()
 
     @property
     def unmapped(self) -> int:
@@ -56,6 +64,7 @@ class Publisher:
             for key in changed.services
             for address in _addresses(old, key) | _addresses(snapshot, key)
         }
+        self._note_r0(touched, changed.services, old)
         self._change_map(
             add={address for address in touched if snapshot.lookup(address) is not None},
             drop={address for address in touched if snapshot.lookup(address) is None},
@@ -72,19 +81,32 @@ class Publisher:
 
     def loopback_addresses(self) -> tuple[str, ...]:
         """Return the service addresses on loopback, which rung R0 must be told of."""
-        return tuple(
-            sorted(
-                str(address)
-                for service in self.snapshot
-                for address in _addresses(self.snapshot, service.key)
-                if (address.ip[12] == 127 if address.is_v4 else address.ip == bytes(15) + b"\x01")
-            )
-        )
+        return self._loopback
 
     def vips(self) -> tuple[str, ...]:
-        """Return the first virtual IPs as networks of one address, which rung R0 needs routes to."""
-        found = {Address(vip, 0) for service in self.snapshot for vip in service.vips}
-        return tuple(f"{one.host}/{32 if one.is_v4 else 128}" for one in sorted(found))[:MAX_VIPS]
+        """Return networks that hold the first virtual IPs, which rung R0 needs routes to."""
+        return self._vip_networks
+
+    def _note_r0(self, touched: frozenset[Address], changed: frozenset[str], old: Snapshot) -> None:
+        """Keep what rung R0 must be told of, at a cost that follows the change."""
+        near = {address for address in touched if _is_loopback(address)}
+        if near:
+            here = {address for address in near if self.snapshot.lookup(address) is not None}
+            self._near = (self._near - near) | here
+            self._loopback = tuple(sorted(map(str, self._near)))
+        vips: Counter[bytes] = Counter()
+        for key in changed:
+            for snapshot, sign in ((old, -1), (self.snapshot, 1)):
+                service = snapshot.service(key)
+                vips.update(dict.fromkeys(service.vips, sign) if service else {})
+        vips = Counter({vip: count for vip, count in vips.items() if count})
+        if vips:
+            self._vips.update(vips)
+            self._vips = +self._vips
+            own = any(is_allocated(vip) for vip in self._vips)
+            others = sorted(Address(vip, 0) for vip in self._vips if not is_allocated(vip))
+            networks = (f"{one.host}/{32 if one.is_v4 else 128}" for one in others)
+            self._vip_networks = (*(NETWORKS if own else ()), *networks)[:MAX_VIPS]
 
     def _change_map(self, *, add: set[Address], drop: set[Address]) -> None:
         if self._map is None:
@@ -97,17 +119,21 @@ class Publisher:
         wanted = add - self._in_map
         if room:
             wanted |= self._left_out
-        for address in wanted:
-            try:
-                bpf.update(self._map, address.pack(), struct.pack("<I", 1))
-            except OSError as full:
-                if full.errno not in (errno.E2BIG, errno.ENOMEM):
-                    raise
+        waiting = list(wanted)
+        for at in range(0, len(waiting), BATCH):
+            batch = waiting[at : at + BATCH]
+            keys = b"".join(address.pack() for address in batch)
+            fitted = bpf.update_many(self._map, keys, struct.pack("<I", 1), count=len(batch))
+            self._in_map.update(batch[:fitted])
+            self._left_out.difference_update(batch[:fitted])
+            if fitted < len(batch):
                 self._left_out |= wanted - self._in_map
                 log.rarely("the kernel's map of services is full; services on loopback may not be caught")
                 return
-            self._in_map.add(address)
-            self._left_out.discard(address)
+
+
+def _is_loopback(address: Address) -> bool:
+    return address.ip[12] == 127 if address.is_v4 else address.ip == bytes(15) + b"\x01"
 
 
 def _addresses(snapshot: Snapshot, key: str) -> set[Address]:

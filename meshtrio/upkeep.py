@@ -11,8 +11,6 @@ from pathlib import Path
 import msgspec
 import trio
 
-from meshtrio.catalog.document import DOCUMENT_BYTES, read_services
-from meshtrio.catalog.service import Service
 from meshtrio.config.change import diff, held_back
 from meshtrio.config.schema import Config
 from meshtrio.control import Parts
@@ -31,6 +29,7 @@ from meshtrio.messages import CloseDoor, Forget, KnowWorkload, Maps, OpenDoor, R
 from meshtrio.observe import log
 from meshtrio.observe.sums import Sums
 from meshtrio.publisher import Publisher
+from meshtrio.sources import Sources
 
 SWEEP_S = 60.0
 
@@ -61,16 +60,17 @@ class Upkeep:
             any_port=setting.private,
             show_callers=config.source_address == "auto",
         )
+        publisher = Publisher(fleet.seats)
         self.parts = Parts(
             config=config,
             fleet=fleet,
-            publisher=Publisher(fleet.seats),
+            publisher=publisher,
+            sources=Sources(config, publisher, self._published),
             registry=Registry(Catcher(rules, tell=self._tell)),
             sums=Sums(),
             kernel=None,
             config_path=setting.config_path,
         )
-        self._catalog_scope = trio.CancelScope()
         self._ports: Ports | None = None
 
     async def open_kernel(self) -> None:
@@ -115,39 +115,8 @@ class Upkeep:
         config = self.parts.config
         return Settings(config, "" if self._setting.private else config.paths.control)
 
-    async def follow_services(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Follow the catalog file that is configured now; ready when it was read, or found faulty, once."""
-        while True:
-            with trio.CancelScope() as self._catalog_scope:
-                path = self.parts.config.catalog.file
-                if not path:
-                    self._serve_services(())
-                    task_status.started()
-                    task_status = trio.TASK_STATUS_IGNORED
-                    await trio.sleep_forever()
-                # Full means that we are still busy with the last text; the file keeps the news.
-                send, receive = trio.open_memory_channel[Fresh[tuple[Service, ...]] | Spoilt](1)
-                async with trio.open_nursery() as following:
-                    following.start_soon(follow, Followed(path, read_services, DOCUMENT_BYTES), send)
-                    async for news in receive:
-                        if isinstance(news, Fresh):
-                            self._serve_services(news.value)
-                        else:
-                            self.parts.catalog_fault = str(news)
-                            self.parts.catalog_read = True
-                            log.error(
-                                "the catalog file cannot be used; the last good one holds", faults=str(news)
-                            )
-                        task_status.started()
-                        task_status = trio.TASK_STATUS_IGNORED
-
-    def _serve_services(self, services: tuple[Service, ...]) -> None:
-        parts = self.parts
-        parts.publisher.replace(parts.publisher.snapshot.with_only(services))
-        parts.registry.catcher.surroundings = self._surroundings()
-        parts.catalog_fault = ""
-        parts.catalog_read = True
-        log.info("catalog", version=parts.publisher.snapshot.version, services=len(parts.publisher.snapshot))
+    def _published(self) -> None:
+        self.parts.registry.catcher.surroundings = self._surroundings()
 
     async def sweep(self) -> None:
         """Keep the kernel's map of ports from filling up with ports that nobody has any more."""
@@ -191,8 +160,7 @@ class Upkeep:
             exclude(parts.kernel, parts.config)
         parts.registry.catcher.surroundings = self._surroundings()
         parts.fleet.tell(("settings",), self._settings())
-        if parts.config.catalog.file != old.catalog.file:
-            self._catalog_scope.cancel()
+        parts.sources.reconfigure(parts.config)
 
     def _surroundings(self) -> Surroundings:
         config = self.parts.config

@@ -25,6 +25,7 @@ from meshtrio.messages import Connection, Count, Forget, Live, Resolve, Settings
 from meshtrio.observe.sums import Sums
 from meshtrio.outcome import Outcome
 from meshtrio.publisher import Publisher
+from meshtrio.sources import Sources
 from tests.intercept.node import Place, a_place, node
 
 RULES = Rules(rung="auto", outbound_port=0, inbound_port=0, any_port=True, show_callers=False)
@@ -46,11 +47,13 @@ async def hear(seat: Seat, message: Resolve | Forget | Tally) -> None:
 
 def parts(workers: int = 1, **given: Any) -> Parts:
     fleet = Fleet(workers, hear)
+    config, publisher = Config(node="here", log=Log(level="error")), Publisher(fleet.seats)
     return Parts(
         **{
-            "config": Config(node="here", log=Log(level="error")),
+            "config": config,
             "fleet": fleet,
-            "publisher": Publisher(fleet.seats),
+            "publisher": publisher,
+            "sources": Sources(config, publisher, lambda: None),
             "registry": Registry(Catcher(RULES, tell=lambda message, descriptors: None)),
             "sums": Sums(),
             "kernel": None,
@@ -60,7 +63,8 @@ def parts(workers: int = 1, **given: Any) -> Parts:
 
 
 def ready_parts(workers: int = 1) -> Parts:
-    made = parts(workers, catalog_read=True, catching=True)
+    made = parts(workers, catching=True)
+    made.sources.settled = True
     for seat in made.fleet.seats:
         seat.ready.set()
     return made
@@ -94,7 +98,7 @@ def test_ready_is_when_nothing_is_missing() -> None:
 def test_status_says_everything() -> None:
     made = ready_parts()
     made.config = msgspec.structs.replace(made.config, catalog=Catalog(file="/c.yaml"))
-    made.config_path, made.config_fault, made.catalog_fault = "/m.yaml", "bad", "worse"
+    made.config_path, made.config_fault, made.sources.file_fault = "/m.yaml", "bad", "worse"
     made.publisher.replace(made.publisher.snapshot.with_services([WEB]))
     made.sums.add(Tally([Count("outbound", "shop", "", Outcome.IDLE, 3, 0, 0)], []))
     made.fleet.seats[0].restarts = 2

@@ -41,9 +41,9 @@ def desk(tmp_path: Path) -> Desk:
 
 
 async def test_services_are_read_once_and_followed(desk: Desk) -> None:
-    before = desk.parts.catalog_read
+    before = desk.parts.sources.settled
     async with following(desk):
-        assert (before, desk.parts.catalog_read) == (False, True)
+        assert (before, desk.parts.sources.settled) == (False, True)
         assert desk.services() == ["web"]
         assert "127.0.0.1:8080" in desk.parts.registry.catcher.surroundings.services
         desk.write_services("shop", "web")
@@ -70,27 +70,27 @@ async def test_a_spoilt_catalog_keeps_the_last_good_one(desk: Desk, spoil: str) 
             desk.catalog.unlink()
         else:
             desk.write(desk.catalog, "services: [" if spoil == "broken" else "services: [{name: UPPER}]")
-        await eventually(lambda: desk.parts.catalog_fault)
+        await eventually(lambda: desk.parts.sources.file_fault)
         assert desk.services() == ["web"]
         desk.write_services("shop")
         await eventually(lambda: desk.services() == ["shop"])
-        assert desk.parts.catalog_fault == ""
+        assert desk.parts.sources.file_fault == ""
 
 
 async def test_a_catalog_that_is_not_there_yet_does_not_delay_the_start(desk: Desk) -> None:
     desk.catalog.unlink()
     async with following(desk):
-        assert desk.parts.catalog_read
-        assert "No such file" in desk.parts.catalog_fault
+        assert desk.parts.sources.settled
+        assert "No such file" in desk.parts.sources.file_fault
         desk.write_services("web")
         await eventually(lambda: desk.services() == ["web"])
-        assert desk.parts.catalog_fault == ""
+        assert desk.parts.sources.file_fault == ""
 
 
 async def test_without_a_catalog_there_are_no_services(tmp_path: Path) -> None:
     desk = Desk(tmp_path, catalog={"file": ""})
     async with following(desk):
-        assert desk.parts.catalog_read
+        assert desk.parts.sources.settled
         assert desk.services() == []
         desk.write_config(catalog={"file": str(desk.catalog)})
         await eventually(lambda: desk.services() == ["web"])
@@ -108,11 +108,11 @@ async def test_another_catalog_file_is_followed_from_then_on(desk: Desk) -> None
         await a_few_looks()
         assert desk.services() == ["till"]  # nobody looks there any more
         desk.write_config(catalog={"file": "/nonexistent/x.yaml"})
-        await eventually(lambda: desk.parts.catalog_fault)
+        await eventually(lambda: desk.parts.sources.file_fault)
         assert desk.services() == ["till"]
         desk.write_config(catalog={"file": ""})
         await eventually(lambda: desk.services() == [])
-        assert desk.parts.catalog_fault == ""
+        assert desk.parts.sources.file_fault == ""
 
 
 # Settings
@@ -184,7 +184,7 @@ async def test_the_log_follows(desk: Desk, capsys: pytest.CaptureFixture[str]) -
         desk.write_services("shop")
         await eventually(lambda: desk.services() == ["shop"])
         desk.write(desk.catalog, "services: 3")
-        await eventually(lambda: desk.parts.catalog_fault)
+        await eventually(lambda: desk.parts.sources.file_fault)
         lines = capsys.readouterr().err.splitlines()
         assert len(lines) == 1
         assert " error   the catalog file cannot be used" in lines[0]

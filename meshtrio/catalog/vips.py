@@ -69,3 +69,8 @@ def addresses(number: int) -> tuple[bytes, bytes]:
     """Give both addresses of a number, as 16 bytes each."""
     low = number.to_bytes(2, "big")
     return _V4 + low, _V6 + low
+
+
+def is_allocated(vip: bytes) -> bool:
+    """Say whether this virtual IP comes from our own networks."""
+    return vip.startswith((_V4, _V6[:6]))

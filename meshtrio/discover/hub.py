@@ -6,7 +6,7 @@ keys, bounded by the catalog. Does not know how any source comes by its news.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import trio
 
@@ -106,6 +106,11 @@ class Hub:
                         source=source,
                     )
                     self._touch(self.merge.lose(source, lost=lost))
+
+    def all_streams(self) -> Iterator[Stream]:
+        """Give the streams of all sources."""
+        for streams in self.streams.values():
+            yield from streams.values()
 
     def levels(self) -> dict[Level, int]:
         """Count the services by how good what we know of them is."""

@@ -81,7 +81,7 @@ def machine_time() -> MachineTime:
 
 
 def rss_mb(pid: int) -> float:
-    """Read the resident memory of one process, in units of 1,000,000 bytes. 0 if it has ended."""
+    """Read the resident memory of one process, in MiB. 0 if it has ended."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     except (FileNotFoundError, ProcessLookupError):

@@ -7,8 +7,8 @@ from meshtrio.config.schema import Config, Exclude, Ports
 
 
 def test_doors_and_admin_are_never_caught_inbound() -> None:
-    config = Config(exclude=Exclude(inbound_ports=(22, 80)), ports=Ports(1, 2, 3))
-    assert config.inbound_exclusions == {22, 80, 1, 2, 3}
+    config = Config(exclude=Exclude(inbound_ports=(22, 80)), ports=Ports(1, 2, 3, 4))
+    assert config.inbound_exclusions == {22, 80, 1, 2, 3, 4}
     assert 22 in Config().inbound_exclusions
 
 

@@ -78,7 +78,7 @@ async def following(desk: Desk) -> AsyncIterator[Desk]:
         await desk.upkeep.open_kernel()
         async with trio.open_nursery() as nursery:
             with trio.fail_after(3):
-                await nursery.start(desk.upkeep.follow_services)
+                await nursery.start(desk.parts.sources.run)
             nursery.start_soon(desk.upkeep.follow_config)
             yield desk
             nursery.cancel_scope.cancel()
