@@ -7,7 +7,10 @@ changed and to who asked. Does not know where services come from.
 import struct
 from collections import Counter
 
+from msgspec.structs import replace
+
 from meshtrio.address import Address
+from meshtrio.catalog.service import Found
 from meshtrio.catalog.snapshot import Snapshot, changes
 from meshtrio.catalog.vips import NETWORKS, is_allocated
 from meshtrio.fleet import Seat
@@ -56,9 +59,9 @@ class Publisher:
         for seat in self._seats:
             concerned = {address for address in changed.addresses if address in seat.interests}
             for key in changed.services:
-                concerned |= _asked_for(seat, old, key) | _asked_for(seat, snapshot, key)
+                concerned |= _vips_asked_for(seat, old, key) | _vips_asked_for(seat, snapshot, key)
             for address in concerned:
-                seat.tell(("address", address), Resolved(address, snapshot.lookup(address)))
+                seat.tell(("address", address), Resolved(address, brief(snapshot.lookup(address))))
         touched = changed.addresses | {
             address
             for key in changed.services
@@ -77,7 +80,7 @@ class Publisher:
             return
         address = question.address
         seat.interests[address] = None
-        seat.tell(("address", address), Resolved(address, self.snapshot.lookup(address)))
+        seat.tell(("address", address), Resolved(address, brief(self.snapshot.lookup(address))))
 
     def loopback_addresses(self) -> tuple[str, ...]:
         """Return the service addresses on loopback, which rung R0 must be told of."""
@@ -144,5 +147,21 @@ def _addresses(snapshot: Snapshot, key: str) -> set[Address]:
     return vips | {endpoint.address for endpoint in service.endpoints}
 
 
-def _asked_for(seat: Seat, snapshot: Snapshot, key: str) -> set[Address]:
-    return {address for address in _addresses(snapshot, key) if address in seat.interests}
+def _vips_asked_for(seat: Seat, snapshot: Snapshot, key: str) -> set[Address]:
+    # Of its endpoints' own addresses those are concerned that `changes` names, not all.
+    service = snapshot.service(key)
+    if service is None or not seat.interests:
+        return set()
+    dialled = (Address(vip, port.port) for vip in service.vips for port in service.ports)
+    return {address for address in dialled if address in seat.interests}
+
+
+def brief(found: Found | None) -> Found | None:
+    """Leave out what a connection to this address needs not: other ports, and for an endpoint all others.
+
+    Else 1,000 callers of the 1,000 endpoints of one service would be told a million endpoints a change.
+    """
+    if found is None:
+        return None
+    port = found.port if found.endpoint is None else replace(found.port, endpoints=())
+    return Found(replace(found.service, ports=()), port, found.endpoint)

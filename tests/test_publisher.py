@@ -14,7 +14,7 @@ from meshtrio.catalog.snapshot import Snapshot
 from meshtrio.fleet import Seat
 from meshtrio.intercept import bpf
 from meshtrio.messages import Forget, Resolve, Resolved
-from meshtrio.publisher import Publisher
+from meshtrio.publisher import Publisher, brief
 
 HASH, NO_PREALLOC = 1, 1
 
@@ -75,6 +75,20 @@ def test_only_who_asked_is_told_and_only_of_that() -> None:
     change(publisher, service("web", "10.1.0.1:8080", vips=("10.0.0.1",)))
     assert set(told(asker)) == {at("10.0.0.1")}
     assert told(other) == {}
+
+
+def test_who_dialled_an_endpoint_is_told_of_that_one_and_of_no_other() -> None:
+    seat = Seat(0)
+    hosts = [f"10.1.0.{number}:80" for number in range(1, 50)]
+    publisher = published(seat, services=(service("web", *hosts, vips=("10.0.0.1",)),))
+    for number in range(1, 50):
+        publisher.answer(seat, Resolve(at(f"10.1.0.{number}")))
+    first = told(seat)[at("10.1.0.1")]
+    assert first is not None
+    assert first.endpoint is not None
+    assert (first.service.key, first.port.name, first.port.endpoints) == ("default/web", "http", ())
+    change(publisher, service("web", *hosts[1:], vips=("10.0.0.1",)))
+    assert told(seat) == {at("10.1.0.1"): None}
 
 
 def test_another_endpoint_reaches_who_asked_for_the_virtual_ip() -> None:
@@ -259,7 +273,7 @@ def test_after_any_changes_asker_and_map_know_the_truth(
         for services in steps:
             only(publisher, *services)
             known |= told(seat)
-            truth = {at(host): publisher.snapshot.lookup(at(host)) for host in HOSTS}
+            truth = {at(host): brief(publisher.snapshot.lookup(at(host))) for host in HOSTS}
             assert known == {at(host): truth[at(host)] for host in asked}
             mapped = {address for address, found in truth.items() if found is not None}
             assert in_map(kernel_map) <= mapped
