@@ -6,7 +6,7 @@ with it: an agent without a registry does not carry their 45 MB.
 
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 import trio
@@ -15,7 +15,7 @@ from meshtrio.catalog.document import DOCUMENT_BYTES, read_services
 from meshtrio.catalog.merge import Merge
 from meshtrio.catalog.service import Service
 from meshtrio.catalog.snapshot import Snapshot
-from meshtrio.catalog.stream import State
+from meshtrio.catalog.stream import State, Stream
 from meshtrio.catalog.vips import Vips
 from meshtrio.config.discovery import Consul, DnsService, Kubernetes
 from meshtrio.config.schema import Config
@@ -88,10 +88,7 @@ class Sources:
             task_status.started()
 
     def _silent(self, expected: set[str]) -> bool:
-        streams = [stream for source in expected for stream in self.hub.streams.get(source, {}).values()]
-        return not expected <= self.hub.streams.keys() or any(
-            stream.state is State.STARTING for stream in streams
-        )
+        return any(_is_silent(self.hub.streams.get(source, {}).values()) for source in expected)
 
     async def _keep(self, source: str, wanted: Wanted, start: Start) -> None:
         """Let a source run while it is configured, and anew when its settings are others."""
@@ -147,6 +144,12 @@ class Sources:
                     self._file_read.set()
         finally:
             self.file_fault = ""
+
+
+def _is_silent(streams: Collection[Stream]) -> bool:
+    """Say whether a source is still busy with its first words. One stream that fails speaks for all."""
+    states = {stream.state for stream in streams}
+    return not states or (State.STARTING in states and not states & {State.RETRYING, State.REFUSED})
 
 
 def _file(config: Config) -> str:
