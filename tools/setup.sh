@@ -30,7 +30,7 @@ readonly PEERS=(
     "iperf3=iperf3" "/usr/lib/postgresql/15/bin/postgres=postgresql"
     "/usr/lib/postgresql/15/bin/pgbench=postgresql-contrib" "mariadbd=mariadb-server"
     "mariadb=mariadb-client" "clang=clang" "bpftool=bpftool" "nft=nftables" "tcpdump=tcpdump"
-    "ip=iproute2" "node=nodejs"
+    "ip=iproute2" "node=nodejs" "dig=bind9-dnsutils"
 )
 
 say() { printf 'setup: %s\n' "$*" >&2; }
@@ -117,6 +117,40 @@ packages() {
     say "going on without ${names[*]}: $why"
 }
 
+# The agent that the tests of the Consul source talk to. Debian 11 has it and no later one, so it is fetched
+# with lists of our own, from the mirror that this machine's apt uses; the machine's sources stay as they are.
+# Only the program is kept, in build/. It is not a must: the tests that want it skip and say so.
+consul() {
+    local home=$PWD/build/consul mirror codename
+    [ -x "$home/consul" ] && return
+    say "fetching Consul for the tests"
+    rm -rf "$home"
+    mkdir -p "$home/apt/lists/partial" "$home/apt/archives/partial"
+    codename=$(. /etc/os-release && printf '%s' "${VERSION_CODENAME:-}")
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' "Codename: $codename" \
+        'Component: main' | sed -n 1p) || true
+    printf 'deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s bullseye main\n' "$mirror" \
+        >"$home/apt/sources.list"
+    local -r private=(
+        -o "Dir::State=$home/apt" -o "Dir::State::status=/var/lib/dpkg/status" -o "Dir::Cache=$home/apt"
+        -o "Dir::Etc::sourcelist=$home/apt/sources.list" -o "Dir::Etc::sourceparts=/dev/null"
+        -o "Dir::Etc::preferencesparts=/dev/null"
+    )
+    # apt's own user may not enter a folder of root's. What is fetched is checked against Debian's keys.
+    if apt "${private[@]}" -o APT::Sandbox::User=root update >build/consul.log 2>&1 \
+        && (cd "$home/apt/archives" && apt "${private[@]}" -o APT::Sandbox::User=root download consul) \
+            >>build/consul.log 2>&1 \
+        && dpkg-deb --fsys-tarfile "$home"/apt/archives/consul_*.deb 2>>build/consul.log \
+            | tar -xO ./usr/bin/consul >"$home/part" 2>>build/consul.log \
+        && chmod 755 "$home/part" && "$home/part" version >>build/consul.log 2>&1; then
+        mv "$home/part" "$home/consul"
+    else
+        tail -n 5 build/consul.log >&2
+        say "going on without Consul: it could not be fetched (all of it in build/consul.log)"
+    fi
+    rm -rf "$home/apt" "$home/part"
+}
+
 # What the environment was made from. Another text means it is to be made again or brought up to date.
 fingerprint() {
     pwd
@@ -176,4 +210,7 @@ packages must "${MUST[@]}"
 packages nice "${NICE[@]}"
 environment
 # Last and not a must: a test whose program is missing skips and says so, and CI takes no skips.
-if [ "$what" = test ]; then packages nice "${PEERS[@]}"; fi
+if [ "$what" = test ]; then
+    packages nice "${PEERS[@]}"
+    if command -v apt-get >/dev/null 2>&1; then consul; fi
+fi

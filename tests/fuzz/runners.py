@@ -11,8 +11,11 @@ from typing import NamedTuple
 
 from meshtrio.address import Address
 from meshtrio.catalog.document import CatalogFaults, read_services
+from meshtrio.catalog.kubernetes import Reducer
+from meshtrio.catalog.kubernetes_objects import KINDS, Kind, PoisonError, decode
 from meshtrio.config.load import ConfigFaults, dump, load
 from meshtrio.detect.detector import DETECT_BYTES, Detector
+from tests.fuzz import queries
 from tests.fuzz.mutation import cuts
 
 
@@ -96,6 +99,30 @@ def check_catalog(data: bytes) -> None:
             assert 0 < endpoint.address.port <= 65535, "an endpoint at no port"
 
 
+def check_kubernetes(data: bytes) -> None:
+    reducer = Reducer()
+    reducer.put(decode(Kind.SERVICE, KUBERNETES_SEEDS[0]))
+    for kind in KINDS:
+        try:
+            one = decode(kind, data)
+        except PoisonError as poison:
+            assert 0 < len(poison.why) <= 200, "refused without a reason, or with too many words"
+            assert len(poison.name) <= 507, "too long a name"
+            continue
+        assert one.name
+        assert "/" not in one.name + one.namespace
+        reducer.put(one)
+        assert reducer.put(one) == set() or not one.version, "a repetition is news"
+    for key in sorted(reducer.keys()):
+        service = reducer.service(key)
+        assert service is not None
+        assert service.key == key
+        assert all(len(vip) == 16 for vip in service.vips)
+        for port in service.ports:
+            assert len({one.id for one in port.endpoints}) == len(port.endpoints), "an id twice"
+            assert all(len(one.address.ip) == 16 and 0 < one.address.port < 65536 for one in port.endpoints)
+
+
 def _hello(extensions: bytes) -> bytes:
     """A TLS ClientHello with these extensions, as RFC 8446 section 4.1.2 has it."""
     body = b"\x03\x03" + bytes(32) + b"\x00" + b"\x00\x02\x13\x01" + b"\x01\x00"
@@ -126,6 +153,22 @@ CATALOG_SEEDS = (
     b"  endpoints: ['10.0.0.1:8080', '[fd00::1]:8080']\n",
     b"services:\n- name: db\n  namespace: shop\n  ports: [{name: a, port: 1}, {name: b, port: 2}]\n"
     b"  endpoints: [{ip: 10.0.0.1, ports: {a: 8001, b: 8002}, weight: 3, zone: z, draining: true}]\n",
+)
+
+_META = b'{"metadata":{"name":"web","namespace":"shop","uid":"u","resourceVersion":"7","labels":{"kubernetes.'
+_META += b'io/service-name":"web","meshtrio.io/mesh":"enabled"},"annotations":{"meshtrio.io/weight":"3"}},'
+KUBERNETES_SEEDS = tuple(
+    _META + rest
+    for rest in (
+        b'"spec":{"clusterIPs":["10.96.0.1","fd00::1"],"ports":[{"name":"http","port":80,"protocol":"TCP"}]}}',
+        b'"spec":{"type":"ExternalName","externalName":"db.example.com"}}',
+        b'"addressType":"IPv4","ports":[{"name":"http","port":8080}],"endpoints":[{"addresses":["10.0.0.1"],'
+        b'"conditions":{"ready":true,"terminating":false},"zone":"z","nodeName":"n","targetRef":{"kind":"Pod",'
+        b'"name":"web","uid":"u"}},{"addresses":["10.0.0.2"],"conditions":null}]}',
+        b'"subsets":[{"addresses":[{"ip":"10.0.0.1"}],"notReadyAddresses":[{"ip":"10.0.0.2"}],'
+        b'"ports":[{"name":"http","port":8080,"protocol":"TCP"}]}]}',
+        b'"spec":{"serviceAccountName":"web","nodeName":"n"}}',
+    )
 )
 
 RUNNERS = (
@@ -216,5 +259,37 @@ RUNNERS = (
             b"address: ",
         ),
         2e-4,
+    ),
+    Runner(
+        "query",
+        queries.QUERY_INVARIANT,
+        queries.check_query,
+        queries.QUERY_SEEDS,
+        queries.QUERY_WORDS,
+        2e-4,
+    ),
+    Runner(
+        "reply",
+        queries.REPLY_INVARIANT,
+        queries.check_reply,
+        queries.REPLY_SEEDS,
+        queries.QUERY_WORDS,
+        2e-4,
+    ),
+    Runner(
+        "kubernetes",
+        "Any bytes, as any kind: an object with a name, whose service has one endpoint for each id, or"
+        " PoisonError that says why; nothing else, and in linear time.",
+        check_kubernetes,
+        KUBERNETES_SEEDS,
+        (
+            *b'null {} [] "" : , -1 1e9 65536 0.5 \\ud800 \\u0000 "None" "FQDN" "IPv6" "::1"'.split(),
+            b'"010.0.0.1"',
+            b'"targetRef":{"name":"web"}',
+            b'"metadata":{}',
+            b"[[[[[[[[",
+            b'{"a":{"a":{"a":',
+        ),
+        1e-4,
     ),
 )

@@ -1,0 +1,1 @@
+"""Core. What a DNS question means to the mesh, and the answer."""

@@ -1,0 +1,1 @@
+"""Shell. DNS capture: the queries of a workload, answered or forwarded."""
