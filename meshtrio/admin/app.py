@@ -5,7 +5,7 @@ error is JSON with one sentence and an `x-meshtrio-error` header. Does not know 
 """
 
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, Protocol
 
 import msgspec
@@ -15,6 +15,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from meshtrio.admin.catalog_routes import CatalogAnswers, catalog_routes
 from meshtrio.config.kinds import Label, Port
 from meshtrio.intercept.workload import Spec, WorkloadError
 from meshtrio.observe import log
@@ -25,6 +26,10 @@ BODY_BYTES = 64 * 1024
 
 class Answers(Protocol):
     """What the agent can say and do."""
+
+    @property
+    def catalog(self) -> CatalogAnswers:
+        """What answers about the catalog."""
 
     def readiness(self) -> list[str]:
         """Say what is still missing for being ready; empty when nothing is."""
@@ -53,17 +58,17 @@ def encode(value: object) -> bytes:
     return msgspec.json.encode(value, enc_hook=str)
 
 
-def admin_app(answers: Answers) -> Starlette:
-    """Make the application of the admin port."""
-    return Starlette(routes=_reading(answers), exception_handlers=_errors())
+def admin_app(answers: Answers, more: Sequence[Route] = ()) -> Starlette:
+    """Make the application of the admin port, with these routes besides."""
+    return Starlette(routes=[*_reading(answers), *more], exception_handlers=error_answers())
 
 
-def control_app(answers: Answers) -> Starlette:
-    """Make the application of the control socket."""
+def control_app(answers: Answers, more: Sequence[Route] = ()) -> Starlette:
+    """Make the application of the control socket, with these routes besides."""
 
     async def add(request: Request) -> Response:
         name = request.path_params["name"]
-        body = await _body(request)
+        body = await read_body(request)
         try:
             msgspec.convert(name, Label)
         except msgspec.ValidationError:
@@ -78,11 +83,11 @@ def control_app(answers: Answers) -> Starlette:
             added = await answers.add_workload(spec)
         except WorkloadError as refused:
             raise HTTPException(409, str(refused)) from refused
-        return _json(added, 201)
+        return answer_json(added, 201)
 
     async def remove(request: Request) -> Response:
         try:
-            return _json(await answers.remove_workload(request.path_params["name"]))
+            return answer_json(await answers.remove_workload(request.path_params["name"]))
         except WorkloadError as unknown:
             raise HTTPException(404, str(unknown)) from unknown
 
@@ -90,7 +95,7 @@ def control_app(answers: Answers) -> Starlette:
         Route("/v1/workloads/{name}", add, methods=["PUT"]),
         Route("/v1/workloads/{name}", remove, methods=["DELETE"]),
     ]
-    return Starlette(routes=[*_reading(answers), *changing], exception_handlers=_errors())
+    return Starlette(routes=[*_reading(answers), *changing, *more], exception_handlers=error_answers())
 
 
 _Text = Annotated[str, msgspec.Meta(pattern=r"^[^\x00]*\Z")]
@@ -118,7 +123,7 @@ def _reading(answers: Answers) -> list[Route]:
     def reading(path: str, answer: Callable[[], Any]) -> Route:
         async def respond(request: Request) -> Response:
             found = answer()
-            return _json(await found if isinstance(found, Awaitable) else found)
+            return answer_json(await found if isinstance(found, Awaitable) else found)
 
         return Route(path, respond, methods=["GET"])
 
@@ -127,7 +132,7 @@ def _reading(answers: Answers) -> list[Route]:
 
     async def readyz(request: Request) -> Response:
         missing = answers.readiness()
-        return _json({"ready": not missing, "missing": missing}, 503 if missing else 200)
+        return answer_json({"ready": not missing, "missing": missing}, 503 if missing else 200)
 
     async def metrics(request: Request) -> Response:
         return Response(answers.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -139,14 +144,18 @@ def _reading(answers: Answers) -> list[Route]:
         reading("/v1/status", answers.status),
         reading("/v1/connections", answers.connections),
         reading("/v1/config", answers.configuration),
+        *catalog_routes(lambda: answers.catalog, answer_json),
     ]
 
 
-def _json(value: object, status: int = 200) -> Response:
+def answer_json(value: object, status: int = 200) -> Response:
+    """Answer with a value as JSON."""
     return Response(encode(value) + b"\n", status, media_type="application/json")
 
 
-def _errors() -> dict[Any, Any]:
+def error_answers() -> dict[Any, Any]:
+    """Say how each exception is answered, for Starlette's `exception_handlers`."""
+
     async def say(request: Request, failed: Exception) -> Response:
         assert isinstance(failed, HTTPException)
         return _error(failed.status_code, failed.detail, failed.headers or {})
@@ -159,7 +168,7 @@ def _errors() -> dict[Any, Any]:
 
 
 def _error(status: int, sentence: str, headers: Mapping[str, str]) -> Response:
-    answer = _json({"error": sentence}, status)
+    answer = answer_json({"error": sentence}, status)
     answer.headers.update(headers)
     # What a client may have put into the sentence must not be able to end the header.
     shown = "".join(sign if " " <= sign <= "~" else "?" for sign in sentence.replace("\n", " "))
@@ -167,7 +176,8 @@ def _error(status: int, sentence: str, headers: Mapping[str, str]) -> Response:
     return answer
 
 
-async def _body(request: Request) -> bytes:
+async def read_body(request: Request) -> bytes:
+    """Read a whole body; HTTPException if it is too long, or ends early."""
     body = b""
     try:
         async with contextlib.aclosing(request.stream()) as chunks:

@@ -14,10 +14,14 @@ from starlette.applications import Starlette
 
 from meshtrio.admin.app import BODY_BYTES, Answers, admin_app, control_app, encode
 from meshtrio.admin.server import serve
+from meshtrio.catalog.merge import Merge
+from meshtrio.catalog.vips import Vips
+from meshtrio.catalog_answers import CatalogAnswers
+from meshtrio.discover.hub import Hub
 from meshtrio.intercept.workload import Spec, WorkloadError
 from meshtrio.outcome import Outcome
 
-READ = ["/healthz", "/readyz", "/metrics", "/v1/status", "/v1/connections", "/v1/config"]
+READ = ["/healthz", "/readyz", "/metrics", "/v1/status", "/v1/connections", "/v1/config", "/v1/discovery"]
 
 
 class Agent(Answers):
@@ -28,6 +32,10 @@ class Agent(Answers):
         self.added: list[Spec] = []
         self.removed: list[str] = []
         self.fails: Exception | None = None
+
+    @property
+    def catalog(self) -> CatalogAnswers:
+        return CatalogAnswers(Hub(Merge(Vips()), lambda snapshot: None))
 
     def readiness(self) -> list[str]:
         return self.missing
