@@ -1,7 +1,7 @@
 """Shell. The control process: its nursery tree, and nothing else. It never relays a byte.
 
     admin                      admin port and control socket; outlives all, so that a drain can be watched
-    |- discovery               follows the catalog file and the configuration file
+    |- discovery               one task a source of the catalog, the configuration file, the resolver
        |- workers              one task a seat: start, talk, start again
           |- watching          ends workloads whose process has ended; lets rules follow
              (workloads)       their doors and hooks: caught last, let go first
@@ -13,7 +13,6 @@ workers that go on, and a successor adopts what is pinned.
 
 import contextlib
 import os
-import signal
 import time
 from pathlib import Path
 
@@ -22,7 +21,9 @@ import trio
 
 from meshtrio import control
 from meshtrio.admin.app import admin_app, control_app
+from meshtrio.admin.registration import file_token, registration_routes
 from meshtrio.admin.server import Sockets, open_sockets, serve
+from meshtrio.catalog_answers import CatalogAnswers
 from meshtrio.config.schema import Config
 from meshtrio.intercept.workload import Spec, Workload, WorkloadError
 from meshtrio.notify import notify
@@ -43,6 +44,7 @@ class Agent:
         self._setting = setting
         self._upkeep = Upkeep(setting, os.cpu_count() or 1)
         self.parts = self._upkeep.parts
+        self.catalog = CatalogAnswers(self.parts.sources.hub, self.parts.sources.probes.results)
         self._stop = trio.Event()
         self._drain_s: float | None = None
         self._ending = trio.CancelScope()
@@ -66,7 +68,7 @@ class Agent:
         """Live until stopped. AdminError, KernelRefused or WorkloadError if it cannot begin."""
         parts = self.parts
         parts.began = time.monotonic()
-        config = parts.config
+        config, registration = parts.config, parts.config.discovery.registration
         sockets: Sockets | None = None
         with contextlib.ExitStack() as undo:
             undo.callback(parts.fleet.close)
@@ -79,10 +81,14 @@ class Agent:
                 undo.callback(parts.kernel.close)
             async with trio.open_nursery() as admin:
                 if sockets is not None:
-                    await admin.start(serve, admin_app(self), sockets.admin)
-                    await admin.start(serve, control_app(self), sockets.control)
+                    registrar, token_file = parts.sources.registering.registrar, registration.token_file
+                    with_token = registration_routes(registrar, file_token(token_file)) if token_file else ()
+                    await admin.start(serve, admin_app(self, with_token), sockets.admin)
+                    anyone = registration_routes(registrar, None)
+                    await admin.start(serve, control_app(self, anyone), sockets.control)
                 async with trio.open_nursery() as discovery:
                     await discovery.start(parts.sources.run)
+                    discovery.start_soon(parts.naming.run)
                     discovery.start_soon(self._upkeep.follow_config)
                     discovery.start_soon(self._upkeep.sweep)
                     async with trio.open_nursery() as workers:
@@ -224,21 +230,3 @@ class Agent:
     async def connections(self) -> dict[str, object]:
         """See Answers."""
         return await control.connections(self.parts)
-
-
-async def stop_on_signals(
-    agent: Agent, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
-) -> None:
-    """End the agent on SIGTERM or SIGINT, and at once on the second one.
-
-    SIGHUP changes nothing: files are followed by themselves.
-    """
-    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
-        task_status.started()
-        seen = 0
-        async for number in signals:
-            if number == signal.SIGHUP:
-                log.info("SIGHUP: files are followed by themselves")
-                continue
-            seen += 1
-            agent.stop(None if seen == 1 else 0.0)

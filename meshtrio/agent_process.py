@@ -5,13 +5,14 @@ looks at its flags and then becomes this. Knows how a process begins and ends; a
 """
 
 import os
+import signal
 import sys
 
 import msgspec
 import trio
 
 from meshtrio.admin.server import AdminError
-from meshtrio.agent import Agent, stop_on_signals
+from meshtrio.agent import Agent
 from meshtrio.config.environ import configured, environment, named
 from meshtrio.config.load import ConfigFaults, load
 from meshtrio.config.schema import Config
@@ -45,6 +46,24 @@ async def run(start: Start, config: Config) -> None:
         await process.start(stop_on_signals, agent)
         await agent.run()
         process.cancel_scope.cancel()
+
+
+async def stop_on_signals(
+    agent: Agent, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+) -> None:
+    """End the agent on SIGTERM or SIGINT, and at once on the second one.
+
+    SIGHUP changes nothing: files are followed by themselves.
+    """
+    with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT, signal.SIGHUP) as signals:
+        task_status.started()
+        seen = 0
+        async for number in signals:
+            if number == signal.SIGHUP:
+                log.info("SIGHUP: files are followed by themselves")
+                continue
+            seen += 1
+            agent.stop(None if seen == 1 else 0.0)
 
 
 def main() -> int:

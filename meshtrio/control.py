@@ -5,13 +5,14 @@ import time
 
 import msgspec
 
-from meshtrio import __version__
+from meshtrio import __version__, discovery_answers
 from meshtrio.config.schema import Config
 from meshtrio.fleet import Fleet
 from meshtrio.intercept.kernel import Kernel
 from meshtrio.intercept.registry import Registry
 from meshtrio.intercept.workload import Workload
 from meshtrio.messages import Connection
+from meshtrio.naming import Naming
 from meshtrio.observe.process import usage
 from meshtrio.observe.sums import Gauge, Sums
 from meshtrio.publisher import Publisher
@@ -25,6 +26,7 @@ class Parts(msgspec.Struct):
     fleet: Fleet
     publisher: Publisher
     sources: Sources
+    naming: Naming
     registry: Registry
     sums: Sums
     kernel: Kernel | None
@@ -69,9 +71,15 @@ def status(parts: Parts) -> dict[str, object]:
             "file": parts.config.catalog.file,
             "version": snapshot.version,
             "services": len(snapshot),
-            "endpoints": sum(len(service.endpoints) for service in snapshot),
+            "endpoints": sum(len(port.endpoints) for one in snapshot.unordered() for port in one.ports),
             "fault": parts.sources.file_fault,
             "not_in_kernel_map": parts.publisher.unmapped,
+        },
+        "discovery": discovery_answers.summary(parts.sources.hub),
+        "dns": {
+            "capture": parts.config.dns.capture,
+            "doors": parts.naming.doors,
+            "queries": _queries(parts),
         },
         "agent": {"rss_bytes": agent.rss_bytes, "cpu_s": agent.cpu_s, "descriptors": agent.descriptors},
         "workers": [_worker(parts, number) for number in range(len(parts.fleet.seats))],
@@ -137,6 +145,12 @@ def metrics(parts: Parts) -> bytes:
         ),
         _memory("agent", "self"),
     ]
+    gauges += discovery_answers.gauges(parts.sources.hub, time.time())
+    queries = "Captured DNS queries by how they ended"
+    gauges += [
+        Gauge("meshtrio_dns_queries_total", queries, count, {"end": end}, grows=True)
+        for end, count in _queries(parts).items()
+    ]
     for seat in parts.fleet.seats:
         name = str(seat.number)
         restarts = "How often this worker was started again"
@@ -173,6 +187,18 @@ def _inbound_port(one: Workload) -> int:
         return one.site.inbound.port
     inbound = getattr(one.capture, "inbound", None)
     return inbound.port if inbound else 0
+
+
+def _queries(parts: Parts) -> dict[str, int]:
+    counts = parts.naming.resolver.counts
+    return {
+        "answered": counts.answered,
+        "remembered": counts.remembered,
+        "forwarded": counts.forwarded,
+        "failed": counts.failed,
+        "unsent": counts.unsent,
+        "dropped": sum(counts.dropped.values()),
+    }
 
 
 def _reasons(parts: Parts) -> dict[str, int]:

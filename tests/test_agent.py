@@ -19,7 +19,8 @@ import trio
 
 from meshtrio import agent as module
 from meshtrio.admin.server import AdminError
-from meshtrio.agent import Agent, stop_on_signals
+from meshtrio.agent import Agent
+from meshtrio.agent_process import stop_on_signals
 from meshtrio.config.environ import named
 from meshtrio.config.load import load
 from meshtrio.intercept.kernel import KernelRefused

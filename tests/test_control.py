@@ -22,9 +22,11 @@ from meshtrio.intercept.kernel import Kernel, open_kernel
 from meshtrio.intercept.registry import Registry
 from meshtrio.intercept.workload import Rules
 from meshtrio.messages import Connection, Count, Forget, Live, Resolve, Settings, Tally
+from meshtrio.naming import Naming
 from meshtrio.observe.sums import Sums
 from meshtrio.outcome import Outcome
 from meshtrio.publisher import Publisher
+from meshtrio.resolver.resolver import Resolver
 from meshtrio.sources import Sources
 from tests.intercept.node import Place, a_place, node
 
@@ -54,6 +56,7 @@ def parts(workers: int = 1, **given: Any) -> Parts:
             "fleet": fleet,
             "publisher": publisher,
             "sources": Sources(config, publisher, lambda: None),
+            "naming": Naming(Resolver(lambda: publisher.snapshot, config.dns)),
             "registry": Registry(Catcher(RULES, tell=lambda message, descriptors: None)),
             "sums": Sums(),
             "kernel": None,
@@ -252,3 +255,24 @@ async def test_a_workload_is_described(rung: str, kernel: Kernel, place: Place) 
             assert values(control.metrics(made))["meshtrio_workloads",] == 1
         made.config = msgspec.structs.replace(made.config, rung="nft")
         assert control.rung(made)["in_use"] == "nft"
+
+
+def test_sources_and_names_are_in_status_and_metrics() -> None:
+    made = ready_parts()
+    hub = made.sources.hub
+    hub.sink("file").say({WEB.key: WEB})
+    hub.sink("file").stream("services.yaml").failed("no such file", 0.0)
+    hub.publish_now()
+    made.naming.resolver.counts.answered = 7
+    made.naming.resolver.counts.drop("garbage")
+    said: Any = msgspec.json.decode(encode(control.status(made)))
+    assert said["discovery"]["levels"] == {"live": 1, "last_known": 0, "dns": 0, "static": 0}
+    assert [(one["source"], one["state"]) for one in said["discovery"]["sources"]] == [("file", "retrying")]
+    assert (said["dns"]["capture"], said["dns"]["doors"], said["dns"]["queries"]["answered"]) == (True, 0, 7)
+    found = values(control.metrics(made))
+    assert found["meshtrio_services_by_level", "live"] == 1
+    assert found["meshtrio_endpoints", "healthy"] == 1
+    assert found["meshtrio_discovery_stream_up", "file", "services.yaml"] == 0
+    assert found["meshtrio_discovery_stream_errors_total", "file", "services.yaml"] == 1
+    assert found["meshtrio_dns_queries_total", "answered"] == 7
+    assert found["meshtrio_dns_queries_total", "dropped"] == 1

@@ -3,6 +3,7 @@
 Does not know the settings; it walks over them.
 """
 
+import operator
 from typing import Any
 
 import click
@@ -115,9 +116,7 @@ def _with_origin(effective: Any, path: str | None, flags: dict[str, object]) -> 
     lines = read_tree(environ.read_text(path)).lines if path else {}
     variables = environ.environment()
     for name in setting_paths():
-        section, _, key = name.partition(".")
-        value = getattr(effective, section)
-        value = getattr(value, key) if key else value
+        value = operator.attrgetter(name)(effective)
         variable = ENV_PREFIX + name.upper().replace(".", "__")
         origin = "default"
         if name in flags:

@@ -20,7 +20,10 @@ from meshtrio.cli.complaint import Code, Complaint, complaint_of, error_lines
 from meshtrio.cli.config import config
 from meshtrio.cli.connections import connections
 from meshtrio.cli.demo import demo
+from meshtrio.cli.discovery import discovery
+from meshtrio.cli.endpoints import endpoints
 from meshtrio.cli.exec import exec_
+from meshtrio.cli.services import services
 from meshtrio.cli.status import status
 from meshtrio.cli.workloads import workloads
 from meshtrio.config.environ import environment
@@ -116,5 +119,8 @@ def main(ctx: click.Context, debug: bool) -> None:
         ctx.color = False
 
 
-for command in (agent, exec_, status, connections, workloads, check, config, cleanup, demo):
+for command in (
+    *(agent, exec_, status, connections, services, endpoints, discovery),
+    *(workloads, check, config, cleanup, demo),
+):
     main.add_command(command)

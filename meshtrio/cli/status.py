@@ -1,5 +1,6 @@
 """Shell. `meshtrio status`: how the agent is. Does not know how the agent knows."""
 
+import time
 from typing import Any
 
 import click
@@ -9,7 +10,7 @@ from meshtrio.cli.options import control_option, control_path, json_option
 from meshtrio.cli.screen import bad, good, of, show_json, show_table
 from meshtrio.cli.words import lasting, octets
 
-HELP = """Show how the agent of this machine is: rung, catalog, workers, workloads, outcomes, hooks.
+HELP = """Show how the agent of this machine is: rung, catalog, sources, workers, workloads, outcomes, hooks.
 
 Ends with 0 if the agent is ready, 1 if it is not, 3 if there is none.
 
@@ -20,6 +21,8 @@ Examples:
     {"version": "0.1.0", "node": "n1", "pid": 612, "uptime_s": 12.5, "ready": true, "missing": [],
      "rung": {"configured": "auto", "in_use": "ebpf", "why": "", "pinned": true, ...},
      "config": {"path": ..., "fault": ""}, "catalog": {"file": ..., "services": 3, ...},
+     "discovery": {"sources": [{"source": "file", "lost": false, ...}], "levels": {"live": 3, ...}},
+     "dns": {"capture": true, "doors": 1, "queries": {"answered": 12, "forwarded": 3, ...}},
      "agent": {"rss_bytes": 38000000, "cpu_s": 0.9, "descriptors": 31},
      "workers": [{"number": 0, "pid": 613, "ready": true, "rss_bytes": ..., ...}],
      "workloads": [{"name": "shop", "id": 1, "rung": "ebpf", "cgroup": ..., ...}],
@@ -52,14 +55,43 @@ def _show(told: dict[str, Any]) -> None:
         ("catalog", _catalog(told), of(told, "catalog", "fault")),
         ("agent", _process(told["agent"]), ""),
     ):
-        click.echo(f"{name:8} {text}")
-        for line in str(fault).splitlines():
-            click.echo(f"{'':8} {bad(line)}")
+        _show_line(name, text, str(fault))
+        if name == "catalog":
+            show_discovery(told, time.time())
     _show_workers(told["workers"])
     show_workloads(told["workloads"])
     for name, counts in (("outcomes", told["outcomes"]), ("hooks", told["hooks"])):
         if counts:
             click.echo(f"\n{name}: " + ", ".join(f"{key} {count}" for key, count in counts.items()))
+
+
+def _show_line(name: str, text: str, fault: str = "") -> None:
+    click.echo(f"{name:8} {text}")
+    for line in fault.splitlines():
+        click.echo(f"{'':8} {bad(line)}")
+
+
+def show_discovery(told: dict[str, Any], now: float) -> None:
+    """Print the lines about sources and DNS, as far as this agent says something of them."""
+    sources = of(told, "discovery", "sources") or []
+    if sources:
+        _show_line("sources", ", ".join(_source(one, now) for one in sources))
+        levels = of(told, "discovery", "levels")
+        _show_line(
+            "levels", ", ".join(f"{name} {count}" for name, count in levels.items() if count) or "none"
+        )
+    dns = of(told, "dns")
+    if dns:
+        doors = f"captured at {dns['doors']} doors" if dns["capture"] else "not captured"
+        queries = [f"{end} {count}" for end, count in dns["queries"].items() if count]
+        _show_line("dns", ", ".join((doors, *queries)))
+
+
+def _source(one: dict[str, Any], now: float) -> str:
+    if one["lost"]:
+        for_s = max(0.0, now - one["stale_since"])
+        return f"{one['source']} {bad(f'lost for {lasting(for_s)}')}"
+    return f"{one['source']} {good('live') if one['state'] == 'live' else one['state']}"
 
 
 def _rung(told: dict[str, Any]) -> str:

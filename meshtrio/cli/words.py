@@ -9,7 +9,7 @@ _SPANS = (("d", "h", 86_400, 3600), ("h", "m", 3600, 60), ("m", "s", 60, 1))
 
 def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
     """Lay rows out in columns under a head. Numbers stand to the right; nothing is cut off."""
-    cells = [[_cell(value) for value in row] for row in rows]
+    cells = [[written(value) for value in row] for row in rows]
     widths = [max(len(line[at]) for line in [list(head), *cells]) for at in range(len(head))]
     right = [bool(rows) and all(isinstance(row[at], int | float) for row in rows) for at in range(len(head))]
 
@@ -21,6 +21,14 @@ def table(head: Sequence[str], rows: Sequence[Sequence[object]]) -> list[str]:
         return GAP.join(padded).rstrip()
 
     return [line(head), *map(line, cells)]
+
+
+def written(value: object) -> str:
+    """Write a cell: one line, a dash for nothing, and no signs that a terminal would obey."""
+    if isinstance(value, float):
+        return f"{value:.1f}"
+    text = " ".join(str(value).split()) or "-"
+    return text if text.isprintable() else "".join(one if one.isprintable() else "?" for one in text)
 
 
 def octets(count: int) -> str:

@@ -37,11 +37,12 @@ class _Exposition(Collector):
         for reason, value in self._reasons.items():
             hooks.add_metric([reason], value)
         yield hooks
-        families: dict[str, GaugeMetricFamily] = {}
+        families: dict[str, GaugeMetricFamily | CounterMetricFamily] = {}
         for gauge in self._gauges:
             names = sorted(gauge.labels)
             if gauge.name not in families:
-                families[gauge.name] = GaugeMetricFamily(gauge.name, gauge.help, labels=names)
+                kind = CounterMetricFamily if gauge.grows else GaugeMetricFamily
+                families[gauge.name] = kind(gauge.name, gauge.help, labels=names)
             families[gauge.name].add_metric([gauge.labels[name] for name in names], gauge.value)
         yield from families.values()
 

@@ -24,6 +24,8 @@ class Gauge(msgspec.Struct, frozen=True):
     help: str
     value: float
     labels: dict[str, str] = {}
+    grows: bool = False
+    """Whether it only ever grows: a counter. Its name ends in `_total`."""
 
 
 class Sums:

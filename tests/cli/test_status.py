@@ -2,10 +2,13 @@
 
 import json
 import signal
+import time
+from typing import Any
 
 import pytest
 
 from meshtrio.cli.control_client import Control
+from meshtrio.cli.status import show_discovery
 from tests.cli.conftest import Run
 
 
@@ -23,13 +26,50 @@ def test_an_agent_that_is_ready(run: Run, agent: Control) -> None:
     text = done.stdout.decode()
     assert done.returncode == 0
     assert text.startswith("meshtrio 0.1.0 on test, pid ") and ": ready\n" in text
-    for part in ("rung     ebpf", "catalog  /", "1 services, 1 endpoints", "no workloads"):
+    for part in (
+        *("rung     ebpf", "catalog  /", "1 services, 1 endpoints", "no workloads"),
+        *("sources  ", "file live", "levels   live 1\n"),
+    ):
         assert part in text, part
     told = json.loads(run("status", "--json").stdout)
     assert {"version", "node", "pid", "ready", "rung", "workers", "workloads", "outcomes", "hooks"} <= set(
         told
     )
     assert told["workers"][0]["ready"] is True
+    assert told["discovery"]["levels"] == {"live": 1, "last_known": 0, "dns": 0, "static": 0}
+    assert [one["name"] for one in json.loads(run("services", "--json").stdout)] == ["web"]
+    assert [one["service"] for one in json.loads(run("endpoints", "web", "--json").stdout)] == ["web"]
+    assert "file" in {one["source"] for one in json.loads(run("discovery", "--json").stdout)["sources"]}
+
+
+def test_sources_levels_and_dns(capsys: pytest.CaptureFixture[str]) -> None:
+    now = 1_700_000_000.0
+    told: dict[str, Any] = {
+        "discovery": {
+            "sources": [
+                {"source": "kubernetes", "state": "lost", "lost": True, "stale_since": now - 245},
+                {"source": "consul", "state": "retrying", "lost": False, "stale_since": 0.0},
+                {"source": "file", "state": "live", "lost": False, "stale_since": 0.0},
+            ],
+            "levels": {"live": 3, "last_known": 9, "dns": 0, "static": 1},
+        },
+        "dns": {"capture": True, "doors": 2, "queries": {"answered": 12, "forwarded": 3, "failed": 0}},
+    }
+    show_discovery(told, now)
+    assert capsys.readouterr().out == (
+        "sources  kubernetes lost for 4 m 5 s, consul retrying, file live\n"
+        "levels   live 3, last_known 9, static 1\n"
+        "dns      captured at 2 doors, answered 12, forwarded 3\n"
+    )
+    told["dns"] = {"capture": False, "doors": 0, "queries": {}}
+    told["discovery"]["levels"] = {"live": 0}
+    show_discovery(told, now)
+    assert capsys.readouterr().out.endswith("levels   none\ndns      not captured\n")
+
+
+def test_an_agent_that_does_not_say_it(capsys: pytest.CaptureFixture[str]) -> None:
+    show_discovery({}, time.time())
+    assert capsys.readouterr().out == ""
 
 
 @pytest.mark.slow

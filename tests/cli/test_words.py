@@ -20,6 +20,10 @@ def test_what_is_empty_is_a_dash_and_no_line_breaks_a_row() -> None:
     assert table(("A", "B"), []) == ["A  B"]
 
 
+def test_what_a_terminal_would_obey_is_not_written() -> None:
+    assert table(("A",), [("\x1b[2Jx\u202ey\x07",)])[1] == "?[2Jx?y?"
+
+
 @given(st.lists(st.tuples(st.text(), st.integers()), max_size=5))
 def test_a_table_has_one_line_a_row(rows: list[tuple[str, int]]) -> None:
     assert len(table(("WORDS", "NUMBERS"), rows)) == 1 + len(rows)

@@ -26,6 +26,7 @@ def example() -> bytes:
         Gauge(
             "meshtrio_resident_memory_bytes", "Resident memory of each process", 3e7, {"process": "worker-0"}
         ),
+        Gauge("meshtrio_stream_events_total", "News on a stream", 12, {"stream": "pods"}, grows=True),
     ]
     return exposition(sums, gauges, {"redirected": 7, "left_ours": 1})
 
@@ -72,3 +73,11 @@ def test_nothing_yet_is_good_text_too() -> None:
         "istio_tcp_received_bytes",
         "meshtrio_hook_decisions",
     ]
+
+
+def test_what_only_grows_is_a_counter() -> None:
+    families = {family.name: family for family in text_string_to_metric_families(example().decode())}
+    events = families["meshtrio_stream_events"]
+    assert events.type == "counter"
+    assert [(one.name, one.value) for one in events.samples] == [("meshtrio_stream_events_total", 12.0)]
+    assert families["meshtrio_ready"].type == "gauge"

@@ -1,0 +1,104 @@
+"""`meshtrio services`: its table, its filters, its JSON, and many services."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from meshtrio.catalog.question import ServicesWanted
+from meshtrio.cli.services import table_of
+from tests.cli.conftest import Run
+from tests.support.catalog_desk import NOW, Desk, Served, endpoint, served, service, shop
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return shop()
+
+
+@pytest.fixture
+def there(desk: Desk, tmp_path: Path) -> Iterator[Served]:
+    with served(desk, tmp_path / "control.sock") as made:
+        yield made
+
+
+def text_of(told: Any, width: int | None) -> str:
+    return "".join(f"{line.text}\n" for line in table_of(told, NOW, width))
+
+
+@pytest.mark.parametrize("width", [50, 80, None])
+def test_the_table(desk: Desk, golden: Callable[[str, str], None], width: int | None) -> None:
+    text = text_of(desk.catalog.services(ServicesWanted()), width)
+    golden(f"services_{width or 'wide'}.txt", text)
+    assert width is None or max(map(len, text.splitlines())) <= width
+
+
+def test_colours_say_what_is_wrong(desk: Desk) -> None:
+    desk.say("file", service("dead", endpoint("192.0.2.9", draining=True)))
+    told = desk.catalog.services(ServicesWanted())
+    colours = {
+        line.text.split()[1]: line.colour for line in table_of(told, NOW, None) if "shop" not in line.text
+    }
+    assert colours == {"NAME": "", "web": "yellow", "dead": "red"}
+
+
+def test_as_users_see_it(run: Run, there: Served) -> None:
+    done = run("services", "--control", str(there.path))
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert len(done.stdout.splitlines()) == 6
+    done = run("services", "--control", str(there.path), "--json", "-n", "shop", "--name", "ord*")
+    (one,) = json.loads(done.stdout)
+    assert one == {
+        "namespace": "shop",
+        "name": "orders",
+        "source": "kubernetes",
+        "level": "live",
+        "vips": ["10.96.0.10"],
+        "ports": [{"name": "http", "port": 80, "protocol": "http"}],
+        "ready": 1,
+        "endpoints": 4,
+        "stale_since": 0.0,
+        "headless": False,
+        "external": "",
+    }
+
+
+@pytest.mark.parametrize(
+    ("asked", "names"),
+    [
+        (["--source", "consul"], ["web"]),
+        (["--level", "last_known"], ["web"]),
+        (["--level", "static"], ["printer"]),
+        (["--name", "*e*"], ["printer", "web", "legacy", "orders", "web"]),
+        (["--namespace", "none"], []),
+        (["--name", "[a-l]*"], ["legacy"]),
+    ],
+)
+def test_what_is_chosen(run: Run, there: Served, asked: list[str], names: list[str]) -> None:
+    done = run("services", "--control", str(there.path), "--json", *asked)
+    assert [one["name"] for one in json.loads(done.stdout)] == names
+    if not names:
+        assert run("services", "--control", str(there.path), *asked).stdout == b"no services\n"
+
+
+def test_ten_thousand_services_are_fetched_whole_and_soon(run: Run, tmp_path: Path) -> None:
+    desk = Desk()
+    many = [f"10.{at >> 8}.{at & 255}.1" for at in range(10_000)]
+    desk.say("kubernetes", *(service(f"svc-{at}", endpoint(host)) for at, host in enumerate(many)))
+    with served(desk, tmp_path / "control.sock") as there:
+        began = time.monotonic()
+        done = run("services", "--control", str(there.path), "--json")
+        took_s = time.monotonic() - began
+    names = [one["name"] for one in json.loads(done.stdout)]
+    assert names == sorted(f"svc-{at}" for at in range(10_000))
+    assert took_s < 10  # 0.8 s on a quiet machine
+
+
+def test_wrong_usage(run: Run, there: Served) -> None:
+    done = run("services", "--control", str(there.path), "--level", "good")
+    assert done.returncode == 2
+    assert b"last_known" in done.stderr
+    assert run("services", "--control", str(there.path.with_name("none.sock"))).returncode == 3
