@@ -6,6 +6,7 @@ changed and to who asked. Does not know where services come from.
 
 import struct
 from collections import Counter
+from collections.abc import Set
 
 from msgspec.structs import replace
 
@@ -68,10 +69,8 @@ class Publisher:
             for address in _addresses(old, key) | _addresses(snapshot, key)
         }
         self._note_r0(touched, changed.services, old)
-        self._change_map(
-            add={address for address in touched if snapshot.lookup(address) is not None},
-            drop={address for address in touched if snapshot.lookup(address) is None},
-        )
+        known = {address for address in touched if snapshot.has(address)}
+        self._change_map(add=known, drop=touched - known)
 
     def answer(self, seat: Seat, question: Resolve | Forget) -> None:
         """Answer a worker, and remember that it asked."""
@@ -81,6 +80,12 @@ class Publisher:
         address = question.address
         seat.interests[address] = None
         seat.tell(("address", address), Resolved(address, brief(self.snapshot.lookup(address))))
+
+    def asked_for(self) -> set[str]:
+        """Return the keys of the services that workloads of this node have dialled."""
+        asked = {address for seat in self._seats for address in seat.interests}
+        found = (self.snapshot.lookup(address) for address in asked if isinstance(address, Address))
+        return {one.service.key for one in found if one is not None}
 
     def loopback_addresses(self) -> tuple[str, ...]:
         """Return the service addresses on loopback, which rung R0 must be told of."""
@@ -94,7 +99,7 @@ class Publisher:
         """Keep what rung R0 must be told of, at a cost that follows the change."""
         near = {address for address in touched if _is_loopback(address)}
         if near:
-            here = {address for address in near if self.snapshot.lookup(address) is not None}
+            here = {address for address in near if self.snapshot.has(address)}
             self._near = (self._near - near) | here
             self._loopback = tuple(sorted(map(str, self._near)))
         vips: Counter[bytes] = Counter()
@@ -111,7 +116,7 @@ class Publisher:
             networks = (f"{one.host}/{32 if one.is_v4 else 128}" for one in others)
             self._vip_networks = (*(NETWORKS if own else ()), *networks)[:MAX_VIPS]
 
-    def _change_map(self, *, add: set[Address], drop: set[Address]) -> None:
+    def _change_map(self, *, add: Set[Address], drop: Set[Address]) -> None:
         if self._map is None:
             return
         room = bool(drop & self._in_map)
@@ -125,8 +130,7 @@ class Publisher:
         waiting = list(wanted)
         for at in range(0, len(waiting), BATCH):
             batch = waiting[at : at + BATCH]
-            keys = b"".join(address.pack() for address in batch)
-            fitted = bpf.update_many(self._map, keys, struct.pack("<I", 1), count=len(batch))
+            fitted = bpf.update_many(self._map, [one.pack() for one in batch], struct.pack("<I", 1))
             self._in_map.update(batch[:fitted])
             self._left_out.difference_update(batch[:fitted])
             if fitted < len(batch):

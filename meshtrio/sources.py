@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Collection
 from typing import Any
 
 import trio
+from msgspec.structs import replace
 
 from meshtrio.catalog.document import DOCUMENT_BYTES, read_services
 from meshtrio.catalog.merge import Merge
@@ -21,8 +22,10 @@ from meshtrio.config.discovery import Consul, DnsService, Kubernetes
 from meshtrio.config.schema import Config
 from meshtrio.discover.file import Followed, Fresh, Spoilt, follow
 from meshtrio.discover.hub import Hub, Sink
+from meshtrio.discover.probes import Probes
 from meshtrio.observe import log
 from meshtrio.publisher import Publisher
+from meshtrio.registering import Registering
 
 FIRST_WORD_S = 10.0
 """How long readiness waits for the first words of a registry. A mesh without one is better than no mesh."""
@@ -37,14 +40,21 @@ Start = Callable[[Any, Sink], Awaitable[None]]
 class Sources:
     """What feeds the catalog of one agent."""
 
-    def __init__(self, config: Config, publisher: Publisher, published: Callable[[], None]) -> None:
-        """Begin with nothing; `published` is called after each new snapshot."""
+    def __init__(
+        self, config: Config, publisher: Publisher, published: Callable[[], None], *, private: bool = False
+    ) -> None:
+        """Begin with nothing; `published` is called after each new snapshot. `private`: nothing is kept."""
         self._config = config
         self._changed = trio.Event()
         self._publisher = publisher
         self._published = published
-        self.vips = Vips()
-        self.hub = Hub(Merge(self.vips), self._publish)
+        vips = Vips()
+        self.hub = Hub(Merge(vips), self._publish)
+        registration = config.discovery.registration
+        self.registering = Registering(
+            replace(registration, state="") if private else registration, self.hub, vips
+        )
+        self.probes = Probes(self.hub, lambda: self._config.health_checks, publisher.asked_for)
         self.file_fault = ""
         self.settled = False
         """Whether every source has said its first word, or had time for it."""
@@ -68,9 +78,12 @@ class Sources:
 
         Ready when each has said its first word, be it that it fails, or FIRST_WORD_S later.
         """
+        await self.registering.recall()
         async with trio.open_nursery() as sources:
             sources.start_soon(self.hub.run)
-            kept = {
+            sources.start_soon(self.registering.run)
+            sources.start_soon(self.probes.keep_probing)
+            kept: dict[str, tuple[Wanted, Start]] = {
                 "file": (_file, self._follow_file),
                 "kubernetes": (_kubernetes, _follow_kubernetes),
                 "consul": (_consul, _follow_consul),

@@ -26,9 +26,11 @@ from meshtrio.intercept.registry import Registry
 from meshtrio.intercept.tables import OurDials, Ports
 from meshtrio.intercept.workload import Rules
 from meshtrio.messages import CloseDoor, Forget, KnowWorkload, Maps, OpenDoor, Resolve, Settings, Tally
+from meshtrio.naming import Naming
 from meshtrio.observe import log
 from meshtrio.observe.sums import Sums
 from meshtrio.publisher import Publisher
+from meshtrio.resolver.resolver import Resolver
 from meshtrio.sources import Sources
 
 SWEEP_S = 60.0
@@ -59,14 +61,21 @@ class Upkeep:
             inbound_port=0 if setting.private else config.ports.inbound,
             any_port=setting.private,
             show_callers=config.source_address == "auto",
+            dns=config.dns.capture,
+            dns_port=0 if setting.private else config.ports.dns,
         )
         publisher = Publisher(fleet.seats)
+        datacenter = config.discovery.consul.datacenter
+        naming = Naming(Resolver(lambda: publisher.snapshot, config.dns, datacenter=datacenter))
         self.parts = Parts(
             config=config,
             fleet=fleet,
             publisher=publisher,
-            sources=Sources(config, publisher, self._published),
-            registry=Registry(Catcher(rules, tell=self._tell)),
+            sources=Sources(config, publisher, self._published, private=setting.private),
+            naming=naming,
+            registry=Registry(
+                Catcher(rules, tell=self._tell, dns_opened=naming.opened, dns_closed=naming.closed)
+            ),
             sums=Sums(),
             kernel=None,
             config_path=setting.config_path,
@@ -103,6 +112,7 @@ class Upkeep:
             parts.publisher.use_map(parts.kernel.maps["services"])
             maps = [parts.kernel.maps[name] for name in ("destinations", "our_dials", "ports", "heartbeat")]
             parts.fleet.tell(("maps",), Maps(), maps)
+            parts.naming.use_map(parts.kernel.maps["heartbeat"])
             our_dials = OurDials(parts.kernel.maps["our_dials"])
             our_dials.bury()
             parts.fleet.buried = our_dials.bury
@@ -161,6 +171,7 @@ class Upkeep:
         parts.registry.catcher.surroundings = self._surroundings()
         parts.fleet.tell(("settings",), self._settings())
         parts.sources.reconfigure(parts.config)
+        parts.naming.replace(parts.config.dns)
 
     def _surroundings(self) -> Surroundings:
         config = self.parts.config

@@ -8,8 +8,8 @@ The rules:
   next one. This is the ladder down: live, last known, DNS, static file. Nobody on it: passed through.
 - A source that is lost takes nothing away. Only its own word does.
 
-What is kept here is bounded by what the sources know. A service that only one source knows, and that brings
-its own virtual IPs, is the very object that the source gave.
+What is kept here is bounded by what the sources know and by what is probed. A service that only one source
+knows, that brings its own virtual IPs, and of which nothing ill was found, is the very object that is kept.
 """
 
 import enum
@@ -96,9 +96,8 @@ class Merge:
         """Make what the catalog should say of a service; None: nothing."""
         speaking = self._speaking(key)
         if not speaking:
-            if not any(key in said for said in self._said.values()):
-                self._vips.release(key)
-                self._probed.pop(key, None)
+            # What probes found stays: the service may be back before they have noticed that it was gone.
+            self._vips.release(key)
             return None
         service = self._said[speaking[0]][key]
         leader = self._leader(key, speaking)
@@ -126,19 +125,30 @@ class Merge:
         """Say whether this source is lost at the moment."""
         return source in self._lost
 
+    def said(self, source: str) -> Mapping[str, Service]:
+        """Give what a source says, by key, before anything is merged into it."""
+        return self._said[source]
+
+    def lost_words(self, key: str) -> list[Service]:
+        """Give what the sources that are lost said last of a service, also while another leads.
+
+        Their endpoints must go on being probed: an answer gives the lead back.
+        """
+        return [self._said[one][key] for one in SOURCES if one in self._lost and key in self._said[one]]
+
     def _speaking(self, key: str) -> list[str]:
         return [source for source in SOURCES if key in self._said[source]]
 
     def _leader(self, key: str, speaking: list[str]) -> str:
         """Find whose endpoints count: the first one's, unless that is lost and all its endpoints are dead."""
         probed = self._probed.get(key, {})
-        for at, source in enumerate(speaking):
-            if source not in self._lost or at == len(speaking) - 1:
+        for source in speaking[:-1]:
+            if source not in self._lost:
                 return source
             endpoints = self._said[source][key].endpoints
             if not endpoints or any(probed.get(one.address) is not Health.UNHEALTHY for one in endpoints):
                 return source
-        raise AssertionError("the last one was returned")
+        return speaking[-1]
 
     def _overlaid(self, service: Service, probed: Mapping[Address, Health]) -> Service:
         def overlaid(endpoint: Endpoint) -> Endpoint:
@@ -188,7 +198,12 @@ def _joined(service: Service, other: Service, *, replaced: bool) -> Service:
         if match is not None:
             used.add(match.name)
             there = {endpoint.address for endpoint in endpoints}
-            endpoints += tuple(one for one in match.endpoints if one.address not in there)
+            ids = {endpoint.id for endpoint in endpoints}
+            endpoints += tuple(
+                msgspec.structs.replace(one, id=f"{one.source}:{one.id}") if one.id in ids else one
+                for one in match.endpoints
+                if one.address not in there
+            )
         ports.append(msgspec.structs.replace(port, endpoints=endpoints))
     numbers = {port.port for port in ports}
     names = {port.name for port in ports}

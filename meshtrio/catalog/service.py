@@ -40,6 +40,8 @@ class Endpoint(msgspec.Struct, frozen=True, gc=False):
     """The SPIFFE ID that its certificate must have; empty: not known."""
     source: str = ""
     """Who says so: one of `merge.SOURCES`."""
+    for_zones: tuple[str, ...] = ()
+    """The zones whose callers should prefer it (Kubernetes's topology hints); none: no hint."""
     since: float = 0.0
     """Since when it is known as it is now, wall time; set when it enters the catalog."""
 

@@ -35,6 +35,11 @@ class Shards(Generic[K, V]):
         for shard in self._row:
             yield from shard
 
+    def values(self) -> Iterator[V]:
+        """Give what is kept, in no particular order."""
+        for shard in self._row:
+            yield from shard.values()
+
     def get(self, key: K) -> V | None:
         """Find what is kept for this key; None if nothing is."""
         return self._row[hash(key) % SHARDS].get(key)

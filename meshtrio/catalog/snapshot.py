@@ -6,7 +6,6 @@ shared.
 """
 
 from collections.abc import Collection, Iterable, Iterator
-from typing import NamedTuple
 
 import msgspec
 
@@ -15,13 +14,15 @@ from meshtrio.catalog.service import Endpoint, Found, Service
 from meshtrio.catalog.shards import Shards
 
 
-class _Claim(NamedTuple):
-    """Who says that an address is theirs. The least is believed: virtual IPs first, then by name."""
+class _Claim(msgspec.Struct, frozen=True, gc=False):
+    """Who says that an address is theirs."""
 
-    rank: tuple[bool, str, str, str]
     key: str
     port_name: str
     endpoint: Endpoint | None
+
+
+_Rank = tuple[bool, str, str, str]
 
 
 class Changes(msgspec.Struct, frozen=True):
@@ -57,14 +58,15 @@ class Snapshot:
 
     def unordered(self) -> Iterator[Service]:
         """Give the services in no particular order, which costs no sorting."""
-        for key in self._services:
-            service = self._services.get(key)
-            assert service is not None
-            yield service
+        return self._services.values()
 
     def service(self, key: str) -> Service | None:
         """Find a service by its key, "namespace/name"."""
         return self._services.get(key)
+
+    def has(self, address: Address) -> bool:
+        """Say whether an address belongs to a service."""
+        return self._claims.get(address) is not None
 
     def lookup(self, address: Address) -> Found | None:
         """Say which service an address belongs to; None if to no one.
@@ -103,17 +105,22 @@ class Snapshot:
         return self.with_services(services, removed=[key for key in self._services if key not in kept])
 
     def _reclaimed(self, wanted: dict[str, Service | None]) -> dict[Address, tuple[_Claim, ...] | None]:
-        claims: dict[Address, tuple[_Claim, ...] | None] = {}
-
-        def standing(address: Address) -> tuple[_Claim, ...]:
-            return claims[address] or () if address in claims else self._claims.get(address) or ()
-
+        gone: dict[Address, set[_Rank]] = {}
+        come: dict[Address, list[_Claim]] = {}
         for key, service in wanted.items():
             before, after = _claims_of(self._services.get(key)), _claims_of(service)
-            for address, claim in before - after:
-                claims[address] = tuple(one for one in standing(address) if one != claim) or None
-            for address, claim in after - before:
-                claims[address] = tuple(sorted((*standing(address), claim), key=_rank))
+            for at, claim in before.items():
+                if after.get(at) != claim:
+                    gone.setdefault(at[0], set()).add(at[1])
+            for at, claim in after.items():
+                if before.get(at) != claim:
+                    come.setdefault(at[0], []).append(claim)
+        # Each address once, however many services share it: an ingress can stand behind thousands.
+        claims: dict[Address, tuple[_Claim, ...] | None] = {}
+        for address in gone.keys() | come.keys():
+            left_out = gone.get(address, ())
+            standing = [one for one in self._claims.get(address) or () if _rank(one) not in left_out]
+            claims[address] = tuple(sorted(standing + come.get(address, []), key=_rank)) or None
         return claims
 
 
@@ -125,20 +132,22 @@ def changes(old: Snapshot, new: Snapshot) -> Changes:
     )
 
 
-def _rank(claim: _Claim) -> tuple[bool, str, str, str]:
-    return claim.rank
+def _rank(claim: _Claim) -> _Rank:
+    """Order claims to one address; the least is believed: virtual IPs first, then by name."""
+    endpoint = claim.endpoint
+    return endpoint is not None, claim.key, claim.port_name, endpoint.id if endpoint else ""
 
 
-def _claims_of(service: Service | None) -> set[tuple[Address, _Claim]]:
-    claims: set[tuple[Address, _Claim]] = set()
+def _claims_of(service: Service | None) -> dict[tuple[Address, _Rank], _Claim]:
+    # By rank and not in a set: to hash a claim is to hash all that its endpoint says.
+    claims: dict[tuple[Address, _Rank], _Claim] = {}
     if service is None:
         return claims
     key = service.key
     for port in service.ports:
-        claim = _Claim((False, key, port.name, ""), key, port.name, None)
-        claims.update((Address(vip, port.port), claim) for vip in service.vips)
-        claims.update(
-            (endpoint.address, _Claim((True, key, port.name, endpoint.id), key, port.name, endpoint))
-            for endpoint in port.endpoints
-        )
+        claim = _Claim(key, port.name, None)
+        for vip in service.vips:
+            claims[Address(vip, port.port), _rank(claim)] = claim
+        for endpoint in port.endpoints:
+            claims[endpoint.address, (True, key, port.name, endpoint.id)] = _Claim(key, port.name, endpoint)
     return claims

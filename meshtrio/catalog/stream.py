@@ -3,8 +3,6 @@
 import enum
 from collections.abc import Iterable
 
-import msgspec
-
 LOST_AFTER_S = 5.0
 """How long a stream may fail before its source counts as lost."""
 BACK_AFTER_S = 2.0
@@ -22,25 +20,33 @@ class State(enum.Enum):
     """We are not allowed to; tried again slowly, with fresh credentials."""
 
 
-class Stream(msgspec.Struct):
+class Stream:
     """One stream of news, as it is now. Its source writes it; no word in it may be a secret."""
 
-    source: str
-    name: str
-    since: float
-    """Since when it is well, or not, wall time."""
-    state: State = State.STARTING
-    position: str = ""
-    """The index, resourceVersion or serial number that was reached."""
-    last_event: float = 0.0
-    """Wall time; 0: never."""
-    events: int = 0
-    errors: int = 0
-    last_error: str = ""
-    skipped: int = 0
-    """Objects that could not be understood, and were left as they were known before."""
-    last_skipped: str = ""
-    """Which one, and why."""
+    def __init__(self, source: str, name: str, *, since: float, state: State = State.STARTING) -> None:
+        """Begin; `since` is wall time, as all times here are."""
+        self.source = source
+        self.name = name
+        self.since = since
+        """Since when it is well, or not."""
+        self.state = state
+        self.position = ""
+        """The index, resourceVersion or serial number that was reached."""
+        self.last_event = 0.0
+        """0: never."""
+        self.events = 0
+        self.errors = 0
+        self.last_error = ""
+        self.skipped = 0
+        """Objects that could not be understood, and were left as they were known before."""
+        self.last_skipped = ""
+        """Which one, and why."""
+        self.essential = True
+        """Whether the source is lost without it. Others only add to what is known."""
+
+    def shown(self) -> dict[str, object]:
+        """Give everything of it, for users to read."""
+        return {**vars(self), "state": self.state.value}
 
     def lives(self, position: str, now: float) -> None:
         """Note that the source answers, and how far it has told us."""
@@ -73,6 +79,8 @@ class Stream(msgspec.Struct):
 def is_lost(streams: Iterable[Stream], now: float, *, was_lost: bool) -> bool:
     """Say whether the source of these streams counts as lost: known words hold, but are believed less."""
     for stream in streams:
+        if not stream.essential:
+            continue
         for_s = now - stream.since
         if stream.state is State.LIVE:
             if was_lost and for_s < BACK_AFTER_S:

@@ -24,16 +24,20 @@ class Vips:
     """Which service has which number. Never takes one away from a service that is there."""
 
     def __init__(self, kept: Mapping[str, int] | None = None) -> None:
-        """Begin with what was kept, all of it free to be taken when numbers run out."""
+        """Begin with what was kept; see `recall`."""
         self._numbers: dict[str, int] = {}
         self._owners: dict[int, str] = {}
         self._gone: OrderedDict[str, None] = OrderedDict()
-        for key, number in (kept or {}).items():
-            if number in NUMBERS and number not in self._owners:
+        self.fresh: dict[str, int] = {}
+        """What was allocated since somebody last emptied this, to be kept. A number here is nobody else's."""
+        self.recall(kept or {})
+
+    def recall(self, kept: Mapping[str, int]) -> None:
+        """Take what was kept, all of it free to be taken when numbers run out. What is in use stays so."""
+        for key, number in kept.items():
+            if number in NUMBERS and number not in self._owners and key not in self._numbers:
                 self._numbers[key], self._owners[number] = number, key
                 self._gone[key] = None
-        self.fresh: dict[str, int] = {}
-        """What was allocated since somebody last emptied this, to be kept."""
 
     def of(self, key: str) -> tuple[bytes, ...]:
         """Give the virtual IPs of a service, always the same ones; none if every number is in use."""
@@ -56,7 +60,9 @@ class Vips:
         if len(self._owners) >= len(NUMBERS):
             if not self._gone:
                 return None
-            number = self._numbers.pop(self._gone.popitem(last=False)[0])
+            longest_gone = self._gone.popitem(last=False)[0]
+            self.fresh.pop(longest_gone, None)
+            number = self._numbers.pop(longest_gone)
             del self._owners[number]
             return number
         at = int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big")

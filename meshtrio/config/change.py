@@ -22,6 +22,8 @@ NEEDS_RESTART = frozenset(
         "ports.dns",
         "dns.capture",
         "discovery.registration.state",
+        "discovery.registration.token_file",
+        "discovery.registration.endpoints",
         "admin.bind",
     }
 )

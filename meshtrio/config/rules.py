@@ -26,6 +26,7 @@ def breaches(config: Config) -> Iterator[Breach]:
     yield from _ports(config)
     yield from _exclusions(config)
     yield from _workloads(config)
+    yield from _dns(config)
 
 
 def _paths(config: Config) -> Iterator[Breach]:
@@ -36,8 +37,8 @@ def _paths(config: Config) -> Iterator[Breach]:
 def _ports(config: Config) -> Iterator[Breach]:
     ports = config.ports
     taken: dict[int, str] = {}
-    for name, port in (("inbound", ports.inbound), ("outbound", ports.outbound), ("admin", ports.admin)):
-        path = f"ports.{name}"
+    for name in ports.__struct_fields__:
+        path, port = f"ports.{name}", getattr(ports, name)
         if port in taken:
             yield Breach((path, taken[port]), f"is {port}, and so is {taken[port]} (want different ports)")
         taken.setdefault(port, path)
@@ -63,3 +64,10 @@ def _workloads(config: Config) -> Iterator[Breach]:
         first.setdefault(workload.name, at)
         if not workload.cgroup and not workload.netns:
             yield Breach((path,), "has neither cgroup nor netns (want at least one)")
+
+
+def _dns(config: Config) -> Iterator[Breach]:
+    for at, service in enumerate(config.discovery.dns):
+        if not service.port and not service.host.startswith("_"):
+            says = "is 0, and only SRV records bring a port (want one, or a host like _http._tcp.example.com)"
+            yield Breach((f"discovery.dns[{at}].port",), says)

@@ -19,7 +19,7 @@ from meshtrio.observe import log
 
 GATHER_S = 0.01
 """How long the first change waits for others of the same burst."""
-APART_S = 0.1
+APART_S = 0.05
 """How long two snapshots are apart at least."""
 LOOK_S = 0.5
 """How often it is looked whether a source is lost or back."""
@@ -138,10 +138,15 @@ class Sink:
         """
         self._hub._touch(self._hub.merge.say(self.source, changed, complete=complete, now=time.time()))
 
+    def said(self) -> set[str]:
+        """Give the keys of what this source says, be it from before it began anew."""
+        return set(self._hub.merge.said(self.source))
+
     def stream(self, name: str) -> Stream:
         """Find the record of a stream by name, or begin one. The source keeps it true.
 
-        Every stream of a source counts: the source is lost when one of them has not been live for a while.
+        Every essential stream of a source counts: the source is lost when one of them has not been live for
+        a while.
         """
         streams = self._hub.streams.setdefault(self.source, {})
         if name not in streams:

@@ -38,6 +38,7 @@ class AsADict(RuleBasedStateMachine):
     def all_say_what_they_said(self) -> None:
         for shards, model in self.history:
             assert {key: shards.get(key) for key in shards} == model
+            assert sorted(shards.values()) == sorted(model.values())
             assert len(shards) == len(model)
             assert shards.get(3) is None
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from meshtrio.config.discovery import Discovery, DnsService
 from meshtrio.config.rules import breaches
 from meshtrio.config.schema import Config, Paths, Ports, Workload
 
@@ -22,6 +23,17 @@ def test_the_defaults_keep_all_rules() -> None:
             [
                 "ports.outbound is 1, and so is ports.inbound (want different ports)",
                 "ports.admin is 1, and so is ports.inbound (want different ports)",
+            ],
+        ),
+        (
+            Config(ports=Ports(1, 2, 3, 2)),
+            ["ports.dns is 2, and so is ports.outbound (want different ports)"],
+        ),
+        (
+            Config(discovery=Discovery(dns=(DnsService("a", "_a._tcp.b"), DnsService("c", "d.e")))),
+            [
+                "discovery.dns[1].port is 0, and only SRV records bring a port"
+                " (want one, or a host like _http._tcp.example.com)"
             ],
         ),
         (

@@ -1,0 +1,105 @@
+"""Core. Which addresses serve a service, as an EndpointSlice or an Endpoints object says it. Does not know
+the service, or the pods behind the addresses.
+"""
+
+from collections.abc import Iterable
+
+import msgspec
+
+from meshtrio.catalog import kubernetes_wire as wire
+from meshtrio.catalog.kubernetes_spec import Backend, BackendsSpec, Condition, Group, shared
+from meshtrio.catalog.kubernetes_wire import NAME, bounded, ip_of
+
+_SLICES = msgspec.json.Decoder(wire.Slice)
+_ENDPOINTS = msgspec.json.Decoder(wire.Endpoints)
+_NOWHERE = wire.Topology()
+_NO_CONDITIONS = wire.Conditions()
+_NO_TARGET = wire.Target()
+ZONES = 8
+"""How many zones of a hint count: Kubernetes itself allows no more."""
+
+
+def read_slice(raw: bytes | msgspec.Raw) -> tuple[wire.Named, BackendsSpec]:
+    """Read an EndpointSlice, v1 or v1beta1. One of host names (FQDN) has no addresses, and so no backends.
+
+    Raises ValueError for what cannot be understood.
+    """
+    read = _SLICES.decode(raw)
+    labels = read.metadata.labels or wire.FewLabels()
+    groups: tuple[Group, ...] = ()
+    if read.address_type in ("IPv4", "IPv6"):
+        at = shared(bounded(read.metadata.namespace, "metadata.namespace"))
+        backends = tuple(
+            _of_slice(one, one.addresses[0], at) for one in read.endpoints or () if one.addresses
+        )
+        groups = (Group(_ports(read.ports or ()), backends),)
+    return read.metadata, BackendsSpec(shared(bounded(labels.service, "metadata.labels")), groups)
+
+
+def read_endpoints(raw: bytes | msgspec.Raw) -> tuple[wire.Named, BackendsSpec]:
+    """Read an Endpoints object: its service is the one of its own name. ValueError as above."""
+    read = _ENDPOINTS.decode(raw)
+    at = shared(bounded(read.metadata.namespace, "metadata.namespace"))
+    groups = tuple(
+        Group(
+            _ports(subset.ports or ()),
+            (
+                *(_of_subset(one, Condition.READY, at) for one in subset.addresses or ()),
+                *(_of_subset(one, Condition.NOT_READY, at) for one in subset.not_ready_addresses or ()),
+            ),
+        )
+        for subset in read.subsets or ()
+    )
+    return read.metadata, BackendsSpec(read.metadata.name, groups)
+
+
+def _ports(given: Iterable[wire.Port]) -> tuple[tuple[str, int], ...]:
+    """Take the TCP ports. One without a number means all numbers, which no service's port can mean."""
+    return shared(
+        tuple(
+            (bounded(one.name, "ports.name"), one.port)
+            for one in given
+            if one.port is not None and (one.protocol or "TCP") == "TCP"
+        )
+    )
+
+
+def _of_slice(said: wire.SliceEndpoint, ip: str, at: str) -> Backend:
+    place = said.topology or _NOWHERE
+    backend = _backend(
+        wire.SubsetAddress(ip, said.node_name or place.node, said.target_ref),
+        _condition(said.conditions or _NO_CONDITIONS),
+        at,
+        zone=said.zone or place.zone,
+    )
+    if said.hints is None or not said.hints.for_zones:
+        return backend
+    zones = tuple(sorted(bounded(one.name, "hints.forZones") for one in said.hints.for_zones[:ZONES]))
+    return msgspec.structs.replace(backend, for_zones=shared(zones))
+
+
+def _of_subset(said: wire.SubsetAddress, condition: Condition, at: str) -> Backend:
+    return _backend(said, condition, at)
+
+
+def _condition(said: wire.Conditions) -> Condition:
+    if said.terminating:
+        return Condition.LEAVING if said.serving is False else Condition.DRAINING
+    return Condition.NOT_READY if said.ready is False else Condition.READY
+
+
+def _backend(said: wire.SubsetAddress, condition: Condition, at: str, *, zone: str | None = None) -> Backend:
+    target = said.target_ref or _NO_TARGET
+    name = target.name or ""
+    # Nobody checks what stands in a targetRef. What is no name becomes no id.
+    named = NAME.fullmatch(name) is not None
+    is_pod = named and (target.kind or "Pod") == "Pod"
+    return Backend(
+        ip=ip_of(said.ip, "addresses"),
+        condition=condition,
+        zone=shared(bounded(zone, "zone")),
+        node=shared(bounded(said.node_name, "nodeName")),
+        target=name if named else "",
+        pod_namespace=shared(bounded(target.namespace or at, "targetRef.namespace")) if is_pod else "",
+        pod_uid=bounded(target.uid, "targetRef.uid") if is_pod else "",
+    )

@@ -1,0 +1,219 @@
+"""News in, snapshots out: batched, complete, and with a source's loss noticed."""
+
+from types import SimpleNamespace
+
+import pytest
+import trio
+from trio.testing import MockClock
+
+from meshtrio.address import Address
+from meshtrio.catalog.merge import Level, Merge
+from meshtrio.catalog.service import Endpoint, Health, Service, ServicePort
+from meshtrio.catalog.snapshot import Snapshot
+from meshtrio.catalog.stream import BACK_AFTER_S, LOST_AFTER_S, State
+from meshtrio.catalog.vips import Vips
+from meshtrio.discover import hub as module
+from meshtrio.discover.hub import APART_S, AT_ONCE, GATHER_S, LOOK_S, Hub
+
+EPOCH = 1_700_000_000.0
+
+
+def service(name: str, host: int = 1) -> Service:
+    end = Endpoint("one", Address.of(f"10.0.0.{host}", 80))
+    return Service(name, vips=(bytes(16),), ports=(ServicePort("http", 80, (end,)),))
+
+
+class Listener:
+    """Who hears of snapshots, and when."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[float, Snapshot]] = []
+
+    def __call__(self, snapshot: Snapshot) -> None:
+        self.heard.append((trio.current_time(), snapshot))
+
+    @property
+    def times(self) -> list[float]:
+        return [round(at, 3) for at, _ in self.heard]
+
+    def last(self, key: str) -> Service | None:
+        return self.heard[-1][1].service(key)
+
+
+@pytest.fixture
+def listener() -> Listener:
+    return Listener()
+
+
+@pytest.fixture
+def hub(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> Hub:
+    # One jump of the clock moves both: what streams note is wall time.
+    monkeypatch.setattr(module, "time", SimpleNamespace(time=lambda: EPOCH + trio.current_time()))
+    return Hub(Merge(Vips()), listener)
+
+
+async def test_the_first_change_comes_at_once_and_the_next_ones_apart(
+    hub: Hub, listener: Listener, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    nursery.start_soon(hub.run)
+    sink = hub.sink("consul")
+    await trio.sleep(1)
+    for count in range(100):
+        sink.say({"default/a": service("a", count)})
+        await trio.sleep(0.001)
+    await trio.sleep(1)
+    gaps = [1 + GATHER_S, 1 + GATHER_S + APART_S, 1 + GATHER_S + 2 * APART_S]
+    assert listener.times[: len(gaps)] == [round(at, 3) for at in gaps]
+    assert len(listener.times) <= 4
+    assert listener.last("default/a") == hub.snapshot.service("default/a")
+    found = listener.last("default/a")
+    assert found is not None
+    assert found.endpoints[0].address.host == "10.0.0.99"
+
+
+async def test_a_burst_is_one_snapshot(
+    hub: Hub, listener: Listener, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    nursery.start_soon(hub.run)
+    sink = hub.sink("kubernetes")
+    names = [f"s{number}" for number in range(3 * AT_ONCE)]
+    for name in names:
+        sink.say({f"default/{name}": service(name)})
+    await trio.sleep(5)
+    assert [len(snapshot) for _, snapshot in listener.heard] == [len(names)]
+    sink.say({}, complete=True)
+    await trio.sleep(5)
+    assert [len(snapshot) for _, snapshot in listener.heard] == [len(names), 0]
+
+
+async def test_nothing_new_is_not_published(
+    hub: Hub, listener: Listener, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    nursery.start_soon(hub.run)
+    sink = hub.sink("consul")
+    sink.say({"default/a": service("a")})
+    await trio.sleep(1)
+    sink.say({"default/a": service("a"), "default/none": None}, complete=True)
+    hub.probed("default/a", Address.of("10.0.0.1", 80), Health.UNKNOWN)
+    await trio.sleep(1)
+    assert len(listener.heard) == 1
+
+
+async def test_what_is_said_while_a_batch_is_merged_is_not_lost(
+    hub: Hub, listener: Listener, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    nursery.start_soon(hub.run)
+    sink = hub.sink("consul")
+    many = {f"default/s{number}": service(f"s{number}") for number in range(3 * AT_ONCE)}
+    sink.say(many)
+    while not len(hub.snapshot):
+        await trio.lowlevel.checkpoint()
+        if trio.current_time() < GATHER_S:
+            await trio.sleep(GATHER_S)
+    assert len(hub.snapshot) < len(many), "between two parts of a batch"
+    sink.say({key: service(key.partition("/")[2], 7) for key in many})
+    await trio.sleep(1)
+    final = listener.heard[-1][1]
+    assert {one.endpoints[0].address.host for one in final} == {"10.0.0.7"}
+
+
+async def test_a_source_is_lost_after_a_while_and_found_after_a_while(
+    hub: Hub, listener: Listener, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    nursery.start_soon(hub.run)
+    sink = hub.sink("consul")
+    stream = sink.stream("health")
+    assert sink.stream("health") is stream
+    stream.lives("1", EPOCH)
+    sink.say({"default/a": service("a")})
+    hub.probed("default/a", Address.of("10.0.0.1", 80), Health.HEALTHY)
+    await trio.sleep(1)
+    stream.failed("no route", EPOCH + 1)
+
+    async def when(lost: bool) -> float:
+        while hub.merge.lost("consul") is not lost:
+            await trio.sleep(0.1)
+        return trio.current_time()
+
+    lost_at = await when(True)
+    assert 1 + LOST_AFTER_S <= lost_at <= 1 + LOST_AFTER_S + LOOK_S + 0.2
+    assert hub.levels() == {**dict.fromkeys(Level, 0), Level.LAST_KNOWN: 1}
+    assert listener.last("default/a") is not None, "nothing is taken away"
+    stream.lives("2", EPOCH + lost_at)
+    back_at = await when(False)
+    assert lost_at + BACK_AFTER_S <= back_at <= lost_at + BACK_AFTER_S + LOOK_S + 0.2
+    assert hub.levels()[Level.LIVE] == 1
+
+
+async def test_a_probe_s_word_changes_with_the_loss(
+    hub: Hub, listener: Listener, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    nursery.start_soon(hub.run)
+    sink = hub.sink("consul")
+    ill = Service(
+        "a",
+        vips=(bytes(16),),
+        ports=(ServicePort("", 80, (Endpoint("1", Address.of("10.0.0.1", 80), health=Health.UNHEALTHY),)),),
+    )
+    sink.say({"default/a": ill})
+    hub.probed("default/a", Address.of("10.0.0.1", 80), Health.HEALTHY)
+    sink.stream("health").failed("gone", EPOCH)
+
+    def health() -> Health:
+        found = listener.last("default/a")
+        assert found is not None
+        return found.endpoints[0].health
+
+    await trio.sleep(1)
+    assert health() is Health.UNHEALTHY
+    await trio.sleep(LOST_AFTER_S + 1)
+    assert health() is Health.HEALTHY
+
+
+async def test_a_source_that_is_forgotten_leaves_nothing(
+    hub: Hub, listener: Listener, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    nursery.start_soon(hub.run)
+    static, consul = hub.sink("file"), hub.sink("consul")
+    static.say({"default/a": service("a", 2)})
+    consul.say({"default/a": service("a", 1), "default/b": service("b")})
+    consul.stream("health").failed("gone", EPOCH)
+    await trio.sleep(LOST_AFTER_S + 1)
+    assert hub.merge.lost("consul")
+    hub.forget("consul")
+    await trio.sleep(1)
+    assert [one.key for one in listener.heard[-1][1]] == ["default/a"]
+    found = listener.last("default/a")
+    assert found is not None
+    assert found.endpoints[0].address.host == "10.0.0.2"
+    assert not hub.merge.lost("consul")
+    assert [*hub.all_streams()] == []
+    assert (consul.said(), static.said()) == (set(), {"default/a"})
+    assert hub.levels()[Level.LIVE] == 1, "a file is as good as it gets where no registry is configured"
+
+
+async def test_a_stream_that_has_ended_counts_no_more(
+    hub: Hub, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    nursery.start_soon(hub.run)
+    sink = hub.sink("consul")
+    sink.stream("good").lives("1", EPOCH)
+    sink.stream("bad").failed("gone", EPOCH)
+    await trio.sleep(LOST_AFTER_S + 1)
+    assert hub.merge.lost("consul")
+    sink.end_stream("bad")
+    sink.end_stream("bad")
+    await trio.sleep(LOOK_S + 0.1)
+    assert not hub.merge.lost("consul")
+    assert [(one.name, one.state) for one in hub.all_streams()] == [("good", State.LIVE)]
+
+
+async def test_what_cannot_wait_is_published_at_once(
+    hub: Hub, listener: Listener, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    nursery.start_soon(hub.run)
+    hub.sink("file").say({"default/a": service("a")})
+    hub.publish_now()
+    assert listener.last("default/a") == hub.snapshot.service("default/a")
+    await trio.sleep(1)
+    assert {snapshot.version for _, snapshot in listener.heard} == {1}, "what comes later is the same"
