@@ -41,7 +41,7 @@ int inbound(struct bpf_sk_lookup *ctx)
 	facts = FACT_LISTENED;
 	if (our_dials.lookup(&peer))
 		facts |= FACT_OUR_DIAL;
-	if (beating())
+	if (beating(BEAT_OF_DOORS))
 		facts |= FACT_ALIVE;
 	if (self->flags & WORKLOAD_CLOSED)
 		facts |= FACT_STRICT;

@@ -1,5 +1,6 @@
 /*
- * sockops: tell the worker what a redirected connection dialled, before its SYN leaves.
+ * sockops: tell the worker (or our resolver) what a redirected connection dialled, before its SYN
+ * leaves.
  *
  * The source port is chosen by then, so the worker finds the entry however fast it accepts. A
  * connect that fails takes its entry back. A connection that was established leaves it to the

@@ -19,15 +19,19 @@
 #define FACT_CANNOT_CATCH (1u << 7)	/* no door for the family, other netns, bound to a device */
 #define FACT_BEATING (1u << 8)		/* somebody serves the doors */
 #define FACT_CLOSED (1u << 9)		/* on_agent_loss: closed */
-#define FACTS 10
+#define FACT_DNS (1u << 10)		/* asks for names by UDP or TCP, and our resolver wants to answer */
+#define FACT_RESOLVING (1u << 11)	/* our resolver lives, and this socket can reach it */
+#define FACTS 12
 
 /*
- * What to do with a connect. When we should catch a connection and cannot, the workload's own
- * policy decides: open lets it pass unmeshed, closed refuses it.
+ * What to do with a connect, or with a datagram. When we should catch a connection and cannot, the
+ * workload's own policy decides: open lets it pass unmeshed, closed refuses it. Names are no security
+ * border, so without our resolver a datagram passes, whatever the policy; a TCP connection to port
+ * 53 is then a connection like any other.
  */
 static __always_inline enum reason decide_outbound(__u32 facts)
 {
-	if (!(facts & FACT_TCP))
+	if (!(facts & (FACT_TCP | FACT_DNS)))
 		return LEFT_NOT_TCP;
 	if (!(facts & FACT_CONFIG))
 		return LEFT_NO_CONFIG;
@@ -37,6 +41,11 @@ static __always_inline enum reason decide_outbound(__u32 facts)
 		return REFUSED_DOOR;
 	if (facts & FACT_EXCLUDED)
 		return LEFT_EXCLUDED;
+	/* Before the rest: resolvers are often on loopback, and often services of the catalog. */
+	if ((facts & FACT_DNS) && (facts & FACT_RESOLVING))
+		return RESOLVED_BY_US;
+	if (!(facts & FACT_TCP))
+		return OPEN_NO_RESOLVER;
 	if ((facts & FACT_LOCAL) && !(facts & FACT_SERVICE))
 		return LEFT_LOOPBACK;
 	if (!(facts & FACT_BEATING))

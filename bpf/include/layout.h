@@ -5,8 +5,10 @@
  */
 #pragma once
 
-#define LAYOUT_VERSION 1
+#define LAYOUT_VERSION 2
 #define HEARTBEAT_STALE_NS 3000000000ULL
+#define BEAT_OF_DOORS 0		/* slots of `heartbeat`: who serves the doors, */
+#define BEAT_OF_RESOLVER 1	/* and who answers queries for names */
 
 /* IPv4 is kept IPv4-mapped (RFC 4291, 2.5.5.2): one address, one code path. */
 struct addr {
@@ -38,7 +40,8 @@ struct workload {
 	__u32 flags;
 	__be16 door4;	/* outbound door on 127.0.0.1; 0: there is none */
 	__be16 door6;	/* outbound door on ::1 */
-	__u8 pad[4];
+	__be16 dns4;	/* our resolver on 127.0.0.1; 0: names are none of our business */
+	__be16 dns6;	/* our resolver on ::1 */
 };
 
 /* What a redirected socket remembers; lives and dies with the socket. */
@@ -49,7 +52,7 @@ struct flow {
 	__u32 workload;
 };
 
-/* What the worker reads for an accepted connection. */
+/* What the worker reads for an accepted connection, and our resolver for a query. */
 struct origin {
 	struct addr destination;
 	__u8 pad[2];

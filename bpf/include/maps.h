@@ -40,8 +40,17 @@ BPF_F_TABLE("hash", struct addr, __u32, services, 262144, 1 /* BPF_F_NO_PREALLOC
 BPF_TABLE("hash", __u32, __u8, excluded_ports, 4096);
 BPF_F_TABLE("lpm_trie", struct prefix, __u8, excluded_networks, 4096, 1 /* BPF_F_NO_PREALLOC */);
 
-/* [0]: the clock (CLOCK_MONOTONIC, ns) when somebody last served the doors. */
-BPF_ARRAY(heartbeat, __u64, 1);
+/* Cookie of a UDP socket that asked for names -> which resolver it meant. Our resolver finds the
+ * cookie by the query's source (sock_diag); the port is not chosen yet when a socket connects. LRU:
+ * what is wanted is seconds old. If an entry goes all the same, `last_asked` is the next best. */
+BPF_TABLE("lru_hash", __u64, struct origin, asked, 16384);
+
+/* Workload -> the resolver that it asked last. LRU, so that workloads that have gone are what goes. */
+BPF_TABLE("lru_hash", __u32, struct origin, last_asked, 1024);
+
+/* [BEAT_OF_DOORS]: the clock (CLOCK_MONOTONIC, ns) when somebody last served the doors.
+ * [BEAT_OF_RESOLVER]: when our resolver last said that it answers. */
+BPF_ARRAY(heartbeat, __u64, 2);
 
 /* [0]: LAYOUT_VERSION. */
 BPF_ARRAY(layout, __u32, 1);

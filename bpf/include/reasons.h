@@ -35,5 +35,11 @@ enum reason {
 	FULL_DESTINATIONS = 16,
 	FULL_PORTS = 17,
 	FULL_FLOWS = 18,
-	REASONS = 19,
+	/* names: the query goes to our resolver */
+	RESOLVED_BY_US = 19,
+	/* names: should go to our resolver and cannot. Always open: the resolver that was meant is asked */
+	OPEN_NO_RESOLVER = 20,
+	/* bookkeeping */
+	FULL_ASKED = 21,
+	REASONS = 22,
 };

@@ -4,7 +4,10 @@
 #define AF_INET 2
 #define AF_INET6 10
 #define SOCK_STREAM 1
+#define SOCK_DGRAM 2
 #define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
+#define DNS_PORT 53
 /* Those of meshtrio/intercept/marks.py; the lowest byte is the user's. */
 #define MARK_MASK 0xffffff00u
 #define MARK_OUTBOUND_DIAL 0x4d540100u
@@ -28,6 +31,11 @@ static __always_inline int is_mapped(const struct addr *a)
 	return !words[0] && !words[1] && words[2] == bpf_htonl(0xffff);
 }
 
+static __always_inline int is_link_local(const struct addr *a)
+{
+	return a->ip[0] == 0xfe && (a->ip[1] & 0xc0) == 0x80;
+}
+
 /* Loopback, unspecified (the kernel takes it for loopback) and link-local, which needs a zone. */
 static __always_inline int is_local(const struct addr *a)
 {
@@ -35,7 +43,7 @@ static __always_inline int is_local(const struct addr *a)
 	__builtin_memcpy(words, a->ip, 16);
 	if (is_mapped(a))
 		return a->ip[12] == 127 || !words[3];
-	if (a->ip[0] == 0xfe && (a->ip[1] & 0xc0) == 0x80)
+	if (is_link_local(a))
 		return 1;
 	return !words[0] && !words[1] && !words[2] && (!words[3] || words[3] == bpf_htonl(1));
 }
@@ -54,10 +62,9 @@ static __always_inline void count(enum reason why)
 		(*counter)++;
 }
 
-static __always_inline int beating(void)
+static __always_inline int beating(__u32 whose)
 {
-	__u32 zero = 0;
-	__u64 *at = heartbeat.lookup(&zero);
+	__u64 *at = heartbeat.lookup(&whose);
 	/* A beat from another CPU may be a little ahead of our clock reading: signed. */
 	return at && (__s64)(bpf_ktime_get_ns() - *at) < (__s64)HEARTBEAT_STALE_NS;
 }

@@ -16,7 +16,7 @@
 #define OFFSET(type, field) __builtin_offsetof(type, field)
 
 /* What the fakes answer. */
-REGISTERED __u64 fake_clock, fake_beat, fake_counters[REASONS];
+REGISTERED __u64 fake_clock, fake_beat, fake_resolver_beat, fake_counters[REASONS];
 REGISTERED int fake_beat_is_there = 1;
 REGISTERED __u32 fake_excluded_key;
 
@@ -32,7 +32,9 @@ static __u64 *look_up_counter(__u32 *slot)
 
 static __u64 *look_up_beat(__u32 *slot)
 {
-	return *slot == 0 && fake_beat_is_there ? &fake_beat : NULL;
+	if (!fake_beat_is_there)
+		return NULL;
+	return *slot == BEAT_OF_DOORS ? &fake_beat : *slot == BEAT_OF_RESOLVER ? &fake_resolver_beat : NULL;
 }
 
 static __u8 *look_up_excluded(__u32 *key)
@@ -70,6 +72,11 @@ REGISTERED int native_is_local(const struct addr *a)
 	return is_local(a);
 }
 
+REGISTERED int native_is_link_local(const struct addr *a)
+{
+	return is_link_local(a);
+}
+
 REGISTERED int native_is_mapped(const struct addr *a)
 {
 	return is_mapped(a);
@@ -80,9 +87,9 @@ REGISTERED void native_map_v4(struct addr *to, __u32 ip4)
 	map_v4(to, ip4);
 }
 
-REGISTERED int native_beating(void)
+REGISTERED int native_beating(__u32 whose)
 {
-	return beating();
+	return beating(whose);
 }
 
 REGISTERED int native_port_excluded(__u32 direction, __u32 port)
@@ -115,19 +122,20 @@ REGISTERED const struct number native_numbers[] = {
 	SIZE(place), FIELD(place, netns), FIELD(place, addr),
 	SIZE(port_key), FIELD(port_key, netns), FIELD(port_key, port),
 	SIZE(workload), FIELD(workload, netns), FIELD(workload, id), FIELD(workload, flags),
-	FIELD(workload, door4), FIELD(workload, door6),
+	FIELD(workload, door4), FIELD(workload, door6), FIELD(workload, dns4), FIELD(workload, dns6),
 	SIZE(flow), FIELD(flow, netns), FIELD(flow, destination), FIELD(flow, workload),
 	SIZE(origin), FIELD(origin, destination), FIELD(origin, workload),
 	SIZE(listener), FIELD(listener, workload), FIELD(listener, sockets),
 	SIZE(bound), FIELD(bound, key),
 	SIZE(here), FIELD(here, netns), FIELD(here, flags),
 	SIZE(prefix), FIELD(prefix, bits), FIELD(prefix, ip),
-	NUMBER(LAYOUT_VERSION), NUMBER(HEARTBEAT_STALE_NS), NUMBER(WORKLOAD_CLOSED),
+	NUMBER(LAYOUT_VERSION), NUMBER(HEARTBEAT_STALE_NS), NUMBER(BEAT_OF_DOORS),
+	NUMBER(BEAT_OF_RESOLVER), NUMBER(DNS_PORT), NUMBER(WORKLOAD_CLOSED),
 	NUMBER(WORKLOAD_CHECK_NETNS), NUMBER(EXCLUDED_OUTBOUND), NUMBER(EXCLUDED_INBOUND),
 	NUMBER(MARK_MASK), NUMBER(MARK_OUTBOUND_DIAL), NUMBER(MARK_APP_DIAL),
 	NUMBER(FACT_TCP), NUMBER(FACT_CONFIG), NUMBER(FACT_OURS), NUMBER(FACT_DOOR_ITSELF),
 	NUMBER(FACT_EXCLUDED), NUMBER(FACT_LOCAL), NUMBER(FACT_SERVICE), NUMBER(FACT_CANNOT_CATCH),
-	NUMBER(FACT_BEATING), NUMBER(FACT_CLOSED), NUMBER(FACTS),
+	NUMBER(FACT_BEATING), NUMBER(FACT_CLOSED), NUMBER(FACT_DNS), NUMBER(FACT_RESOLVING), NUMBER(FACTS),
 	NUMBER(FACT_LISTENED), NUMBER(FACT_OUR_DIAL), NUMBER(FACT_ALIVE), NUMBER(FACT_STRICT),
 	NUMBER(INBOUND_FACTS),
 	NUMBER(REDIRECTED), NUMBER(LEFT_NOT_TCP), NUMBER(LEFT_NO_CONFIG), NUMBER(LEFT_OURS),
@@ -135,6 +143,6 @@ REGISTERED const struct number native_numbers[] = {
 	NUMBER(REFUSED_AGENT_LOST), NUMBER(REFUSED_CANNOT_CATCH), NUMBER(REFUSED_DOOR), NUMBER(CAUGHT),
 	NUMBER(PASSED_NOT_OURS), NUMBER(PASSED_OUR_DIAL), NUMBER(PASSED_AGENT_LOST),
 	NUMBER(DROPPED_AGENT_LOST), NUMBER(FULL_DESTINATIONS), NUMBER(FULL_PORTS), NUMBER(FULL_FLOWS),
-	NUMBER(REASONS),
+	NUMBER(RESOLVED_BY_US), NUMBER(OPEN_NO_RESOLVER), NUMBER(FULL_ASKED), NUMBER(REASONS),
 	{ NULL, 0 },
 };

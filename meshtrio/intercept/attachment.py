@@ -13,7 +13,7 @@ import struct
 from pathlib import Path
 
 from meshtrio.intercept import bpf, cgroup
-from meshtrio.intercept.kernel import CGROUP_HOOKS, INBOUND, PER_NETNS, Kernel, KernelRefused
+from meshtrio.intercept.kernel import CGROUP_HOOKS, INBOUND, NAME_HOOKS, PER_NETNS, Kernel, KernelRefused
 from meshtrio.intercept.layout import WORKLOAD_BYTES, WorkloadWords, here
 from meshtrio.intercept.netns import Netns
 
@@ -25,8 +25,12 @@ class ExclusiveAttach(KernelRefused):
 class CgroupHooks:
     """All hooks of one workload's cgroup, attached."""
 
-    def __init__(self, kernel: Kernel, path: Path, pins: Path | None) -> None:
-        """Attach. Either all hooks are there afterwards, or none, and KernelRefused says why."""
+    def __init__(self, kernel: Kernel, path: Path, pins: Path | None, *, names: bool = True) -> None:
+        """Attach. Either all hooks are there afterwards, or none, and KernelRefused says why.
+
+        Without `names`, or in a kernel that lacks them, those that only the capture of DNS needs are not
+        attached, and taken away where a predecessor had them.
+        """
         self._kernel = kernel
         self._pins = pins
         self._links: list[int] = []
@@ -37,7 +41,10 @@ class CgroupHooks:
             if pins:
                 pins.mkdir(parents=True, exist_ok=True, mode=0o700)
             for name, hook in CGROUP_HOOKS.items():
-                self._attach(name, hook.attach_type, directory)
+                if name not in NAME_HOOKS or (names and name in kernel.programs):
+                    self._attach(name, hook.attach_type, directory)
+                elif pins and (pins / name).exists():
+                    _drop(bpf.open_pinned(str(pins / name)), pins / name)
         except OSError as cause:
             self.detach()
             raise _refusal(cause, path) from cause
@@ -172,7 +179,7 @@ def remove_pins(folder: Path) -> None:
 
 
 def _drop(link: int, pinned: Path) -> None:
-    """Let go of a predecessor's link whose cgroup or namespace is not ours: it is gone, or was exchanged."""
+    """Take away a link of a predecessor that is of no use to us, whatever it is attached to by now."""
     with contextlib.suppress(OSError):
         bpf.detach_link(link)
     os.close(link)

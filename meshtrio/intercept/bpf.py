@@ -9,7 +9,7 @@ import ctypes
 import errno
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 _SYSCALL_NUMBERS = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361}
 _NR_BPF = _SYSCALL_NUMBERS.get(os.uname().machine, 280)
@@ -186,37 +186,20 @@ def update(descriptor: int, key: bytes, value: bytes) -> None:
     call(MAP_UPDATE, struct.pack("<IIQQQ", descriptor, 0, _address(key_buffer), _address(raw), 0))
 
 
-def update_many(descriptor: int, keys: bytes, value: bytes, *, count: int) -> int:
-    """Give `count` keys, one behind the other, the same value; returns how many fitted.
-
-    One call for all where the kernel can (5.6), which is thirty times faster for a large catalog.
-    """
-    key_buffer, values = ctypes.create_string_buffer(keys, len(keys)), value * count
-    value_buffer = ctypes.create_string_buffer(values, len(values))
+def update_many(descriptor: int, keys: Sequence[bytes], value: bytes) -> int:
+    """Give keys of one length the same value, in one call (Linux 5.6). Returns how many fit."""
+    key_buffer = ctypes.create_string_buffer(b"".join(keys))
+    values = ctypes.create_string_buffer(value * len(keys))
     at = bytearray(
-        struct.pack("<QQQQIIQQ", 0, 0, _address(key_buffer), _address(value_buffer), count, descriptor, 0, 0)
+        struct.pack("<QQQQIIQQ", 0, 0, _address(key_buffer), _address(values), len(keys), descriptor, 0, 0)
     )
     try:
         call(MAP_UPDATE_BATCH, at)
     except OSError as stopped:
-        if stopped.errno in (errno.E2BIG, errno.ENOMEM):
-            return int(struct.unpack_from("<I", at, 32)[0])
-        if stopped.errno not in (errno.EINVAL, errno.EOPNOTSUPP, 524):  # 524: the kernel's own ENOTSUPP
+        if stopped.errno not in (errno.E2BIG, errno.ENOMEM):
             raise
-        return _update_one_by_one(descriptor, keys, value, count)
-    return count
-
-
-def _update_one_by_one(descriptor: int, keys: bytes, value: bytes, count: int) -> int:
-    size = len(keys) // count
-    for number in range(count):
-        try:
-            update(descriptor, keys[number * size : (number + 1) * size], value)
-        except OSError as full:
-            if full.errno not in (errno.E2BIG, errno.ENOMEM):
-                raise
-            return number
-    return count
+        return int(struct.unpack_from("<I", at, 32)[0])
+    return len(keys)
 
 
 def delete(descriptor: int, key: bytes) -> bool:

@@ -11,6 +11,7 @@ import msgspec
 
 from meshtrio.intercept import bpf, cgroup, listening, nft
 from meshtrio.intercept.attachment import CgroupHooks
+from meshtrio.intercept.dns_door import DnsDoor
 from meshtrio.intercept.doors import Doors, open_doors
 from meshtrio.intercept.kernel import Kernel
 from meshtrio.intercept.layout import (
@@ -56,16 +57,20 @@ class EbpfCapture:
 
     rung = "ebpf"
 
-    def __init__(self, kernel: Kernel, wanted: Wanted, site: NetnsSite) -> None:
-        """Attach; the connect hooks last, when everything that they need is there."""
+    def __init__(self, kernel: Kernel, wanted: Wanted, site: NetnsSite, dns: DnsDoor | None = None) -> None:
+        """Attach; the connect hooks last, when everything that they need is there.
+
+        Queries go to the door `dns`, which is borrowed; None: they are not caught.
+        """
         assert wanted.cgroup is not None
         self._kernel = kernel
         self._wanted = wanted
         self._netns = site.netns
+        self._dns = dns
         self.outbound = open_doors(site.netns, wanted.outbound_port, any_port=wanted.any_port)
         pins = kernel.pins / "links" / str(wanted.id) if kernel.pins else None
         try:
-            self._hooks = CgroupHooks(kernel, wanted.cgroup, pins)
+            self._hooks = CgroupHooks(kernel, wanted.cgroup, pins, names=dns is not None)
             try:
                 self._note_listeners()
                 self._hooks.describe(self._words(self.outbound))
@@ -98,6 +103,7 @@ class EbpfCapture:
         """Nothing to do: exclusions and services are in maps that all hooks share."""
 
     def _words(self, doors: Doors) -> WorkloadWords:
+        dns = self._dns
         return WorkloadWords(
             netns=self._netns.id,
             id=self._wanted.id,
@@ -105,6 +111,8 @@ class EbpfCapture:
             check_netns=self._netns.has_cookie,
             door4=doors.port if doors.by_family(socket.AF_INET) else 0,
             door6=doors.port if doors.by_family(socket.AF_INET6) else 0,
+            dns4=dns.port if dns and dns.has(socket.AF_INET) else 0,
+            dns6=dns.port if dns and dns.has(socket.AF_INET6) else 0,
         )
 
     def _note_listeners(self) -> None:
@@ -123,9 +131,10 @@ class NftCapture:
 
     rung = "nft"
 
-    def __init__(self, wanted: Wanted, site: NetnsSite) -> None:
-        """Open the doors; `attach` sets the rules."""
+    def __init__(self, wanted: Wanted, site: NetnsSite, dns: DnsDoor | None = None) -> None:
+        """Open the doors; `attach` sets the rules. Queries go to `dns`, which is borrowed, if it is given."""
         self._wanted = wanted
+        self._dns = dns
         self._site = site
         netns = site.netns
         self._netns_fd = None if netns.is_own else netns.descriptor
@@ -147,7 +156,7 @@ class NftCapture:
             match = CgroupMatch(level=cgroup.depth(wanted.cgroup), id=cgroup.identifier(wanted.cgroup))
         await self._site.lead(surroundings.vips)
         listening_ports = self._listening()
-        excluded = tuple({*surroundings.inbound_ports, self.inbound.port, self.outbound.port})
+        excluded = tuple(self._never_inbound(surroundings))
         plan = NftPlan(
             workload=wanted.name,
             owner=nft.owner(),
@@ -157,6 +166,7 @@ class NftCapture:
                 services=surroundings.services,
                 except_ports=surroundings.outbound_ports,
                 except_cidrs=surroundings.cidrs,
+                dns_door=self._dns.port if self._dns else None,
             ),
             inbound=InboundCapture(
                 door=self.inbound.port,
@@ -182,7 +192,7 @@ class NftCapture:
             ports = self._ports
         if ports == self._ports and services == self._around.services:
             return
-        excluded = {*surroundings.inbound_ports, self.inbound.port, self.outbound.port}
+        excluded = self._never_inbound(surroundings)
         caught = tuple(port for port in ports if port not in excluded)
         await nft.update(Sets(workload=self._wanted.name, ports=caught, services=services), self._netns_fd)
         self._ports, self._around = ports, surroundings
@@ -200,6 +210,10 @@ class NftCapture:
         """Close our descriptors only; the rules go on catching for the workers."""
         self.outbound.close()
         self.inbound.close()
+
+    def _never_inbound(self, surroundings: Surroundings) -> set[int]:
+        doors = {self.inbound.port, self.outbound.port, *({self._dns.port} if self._dns else ())}
+        return {*surroundings.inbound_ports, *doors}
 
     def _listening(self) -> tuple[int, ...]:
         if self._wanted.cgroup is None:

@@ -1,4 +1,6 @@
-"""Shell. Which rung a workload gets, and its doors announced to the workers. Keeps no list of workloads."""
+"""Shell. Which rung a workload gets, and its doors announced: to the workers, and to our resolver the one for
+queries. Keeps no list of workloads.
+"""
 
 import contextlib
 from collections.abc import Callable
@@ -7,7 +9,9 @@ from pathlib import Path
 import trio
 
 from meshtrio.intercept import nft
+from meshtrio.intercept.asked import Meant, MeantByHooks, MeantByRules
 from meshtrio.intercept.capture import EbpfCapture, NftCapture, Surroundings, Wanted
+from meshtrio.intercept.dns_door import DnsDoor
 from meshtrio.intercept.doors import Doors
 from meshtrio.intercept.kernel import Kernel, KernelRefused
 from meshtrio.intercept.nft_request import NftRefused
@@ -19,14 +23,27 @@ UNDO_S = 5.0
 """How long taking back may hold up a cancellation."""
 Told = OpenDoor | CloseDoor | KnowWorkload
 Tell = Callable[[Told, list[int]], None]
+HearDoor = Callable[[DnsDoor], None]
+
+
+def _nobody(door: DnsDoor) -> None:
+    """Serve no queries."""
 
 
 class Catcher:
     """Attaches workloads: by eBPF where the kernel and the workload allow it, else by nf_tables."""
 
-    def __init__(self, rules: Rules, *, tell: Tell) -> None:
-        """Begin without a kernel; `use` gives one."""
+    def __init__(
+        self, rules: Rules, *, tell: Tell, dns_opened: HearDoor = _nobody, dns_closed: HearDoor = _nobody
+    ) -> None:
+        """Begin without a kernel; `use` gives one.
+
+        A door is served from `dns_opened` on, before queries come there, until `dns_closed`, after which its
+        sockets are closed at once.
+        """
         self.rules = rules
+        self.dns_opened = dns_opened
+        self.dns_closed = dns_closed
         self.kernel: Kernel | None = None
         self.surroundings = Surroundings()
         self._why_not = ""
@@ -67,8 +84,13 @@ class Catcher:
             raise KernelRefused(why)
         if self.rules.show_callers:
             await site.show_callers()
-        capture = NftCapture(wanted, site)
-        workload = Workload(spec, number, path, False, site, capture, [], why)
+        dns = self._open_dns(wanted, site, None)
+        try:
+            capture = NftCapture(wanted, site, dns)
+        except BaseException:
+            self.close_dns(dns)
+            raise
+        workload = Workload(spec, number, path, False, site, capture, [], why, dns)
         try:
             workload.doors = [
                 self._door("outbound", capture.outbound, workload),
@@ -83,6 +105,7 @@ class Catcher:
                 with trio.move_on_after(UNDO_S, shield=True), contextlib.suppress(NftRefused):
                     await nft.remove(spec.name, site.descriptor)
             capture.let_go()
+            self.close_dns(dns)
             raise
         return workload
 
@@ -99,20 +122,47 @@ class Catcher:
         elif wanted.closed:
             site.close_on_loss()
         self.tell(KnowWorkload(WorkloadName(wanted.id, spec.name)), [])
+        dns: DnsDoor | None = None
         try:
-            capture = EbpfCapture(self.kernel, wanted, site)
+            if not self.kernel.why_no_names:
+                dns = self._open_dns(wanted, site, self.kernel)
+            capture = EbpfCapture(self.kernel, wanted, site, dns)
         except BaseException:
+            self.close_dns(dns)
             self.tell(KnowWorkload(WorkloadName(wanted.id, "")), [])
             if not site.door:
                 # Nobody would accept there, and the doors of the nf_tables rung stand on the same port.
                 site.close_inbound()
             raise
-        workload = Workload(spec, wanted.id, wanted.cgroup, False, site, capture, [])
+        workload = Workload(spec, wanted.id, wanted.cgroup, False, site, capture, [], dns=dns)
+        workload.why_no_dns = self.kernel.why_no_names if self.rules.dns else ""
         if not site.door:
             assert site.inbound is not None
             site.door = self._door("inbound", site.inbound, workload)
         workload.doors = [self._door("outbound", capture.outbound, workload)]
         return workload
+
+    def _open_dns(self, wanted: Wanted, site: NetnsSite, kernel: Kernel | None) -> DnsDoor | None:
+        """Open the door for queries and let it be served, if they are to be caught. `kernel`: by hooks."""
+        if not self.rules.dns:
+            return None
+        door = DnsDoor(site.netns, 0 if site.users else self.rules.dns_port, any_port=wanted.any_port)
+        try:
+            meant: Meant = MeantByHooks(kernel, site.netns, wanted.id) if kernel else MeantByRules(site.netns)
+            door.serves(wanted.name, meant)
+            self.dns_opened(door)
+        except BaseException:
+            door.close()
+            raise
+        return door
+
+    def close_dns(self, door: DnsDoor | None) -> None:
+        """Let a door for queries be served no more, and close it."""
+        if door is not None:
+            self.dns_closed(door)
+            for one in (*door.udp, *door.tcp):
+                trio.lowlevel.notify_closing(one)
+            door.close()
 
     def _door(self, direction: Direction, doors: Doors, workload: Workload) -> int:
         self._doors += 1

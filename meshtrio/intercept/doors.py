@@ -46,7 +46,7 @@ def open_doors(netns: Netns, port: int, *, wildcard: bool = False, any_port: boo
     `any_port` takes another port when this one is taken, be it by a door of ours. DoorError if nothing
     can be had.
     """
-    claim = _claim(netns, port) if port and not any_port else None
+    claim = claimed(netns, port) if port and not any_port else None
     for _ in range(16):
         try:
             doors = _open(netns, port, wildcard=wildcard, shared=not any_port)
@@ -54,7 +54,7 @@ def open_doors(netns: Netns, port: int, *, wildcard: bool = False, any_port: boo
             if cause.errno != errno.EADDRINUSE or (port and not any_port):
                 if claim is not None:
                     claim.close()
-                raise DoorError(_why(cause, port)) from cause
+                raise DoorError(why_not(cause, port)) from cause
             port = 0
         else:
             doors.claim = claim
@@ -62,8 +62,11 @@ def open_doors(netns: Netns, port: int, *, wildcard: bool = False, any_port: boo
     raise DoorError("no port is free for a door on both IPv4 and IPv6")
 
 
-def _claim(netns: Netns, port: int) -> socket.socket:
-    """Be the only agent that opens this port here: SO_REUSEPORT alone would let a second one share it."""
+def claimed(netns: Netns, port: int) -> socket.socket:
+    """Be the only agent that opens this port here, until the answer is closed; DoorError if another one is.
+
+    SO_REUSEPORT alone would let a second agent share it.
+    """
     with netns.entered():
         # Names that begin with a zero byte are abstract (unix(7)): one set a network namespace, no file.
         claim = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
@@ -117,10 +120,12 @@ def _open(netns: Netns, port: int, *, wildcard: bool, shared: bool) -> Doors:
     return Doors(port=port, sockets=opened)
 
 
-def _why(cause: OSError, port: int) -> str:
+def why_not(cause: OSError, port: int, *, what: str = "") -> str:
+    """Say why a port cannot be had (and for what), and what to do."""
+    wanted = f" for {what}" if what else ""
     if cause.errno == errno.EADDRINUSE:
         return (
-            f"port {port} is taken by another process (see: ss -ltnp 'sport = {port}');"
+            f"port {port}{wanted} is taken by another process (see: ss -lntup 'sport = {port}');"
             " free it, or configure another"
         )
-    return f"cannot listen on port {port}: {cause.strerror}"
+    return f"cannot listen on port {port}{wanted}: {cause.strerror}"

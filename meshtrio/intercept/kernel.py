@@ -6,9 +6,7 @@ out as  maps/NAME,  links/WORKLOAD/HOOK,  netns/ID/{here,inbound_doors,inbound} 
 """
 
 import contextlib
-import errno
 import os
-import resource
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +17,7 @@ import trio
 from meshtrio.intercept import bpf, source
 from meshtrio.intercept.layout import LAYOUT_VERSION, Reason
 from meshtrio.intercept.object import CompiledObject
+from meshtrio.intercept.rights import explain, memlock_raised
 
 PER_NETNS = ("here", "inbound_doors")
 
@@ -38,11 +37,17 @@ CGROUP_HOOKS = {
     "sock_release": Hook(9, 34, "5.9"),
     "post_bind4": Hook(9, 12, "4.17"),
     "post_bind6": Hook(9, 13, "4.17"),
+    "recvmsg4": Hook(18, 19, "5.2"),
+    "recvmsg6": Hook(18, 20, "5.2"),
+    "sendmsg4": Hook(18, 14, "4.18"),
+    "sendmsg6": Hook(18, 15, "4.18"),
     # The connect hooks come last: they send connections to the doors, and all else must be ready.
     "connect4": Hook(18, 10, "4.17"),
     "connect6": Hook(18, 11, "4.17"),
 }
 INBOUND = Hook(30, 36, "5.9")
+NAME_HOOKS = ("recvmsg4", "recvmsg6", "sendmsg4", "sendmsg6")
+"""Those that only the capture of DNS needs: all of them are attached, or none."""
 
 
 class KernelRefused(Exception):
@@ -59,29 +64,46 @@ class Kernel:
         self.maps: dict[str, int] = {}
         self.programs: dict[str, int] = {}
         self.adopted = False
+        self.why_no_names = ""
+        """Why DNS cannot be captured; then the programs for it are not there."""
 
     def load(self) -> None:
-        """Make or adopt the maps and load all programs. KernelRefused if anything cannot be had."""
+        """Make or adopt the maps and load all programs. KernelRefused if anything cannot be had.
+
+        Without the hooks that only the capture of DNS needs it goes on: `why_no_names` says why.
+        """
         try:
             try:
                 self._open_maps()
             except PermissionError:
                 # Before 5.11 maps count against RLIMIT_MEMLOCK, whose default holds none of ours, and the
                 # kernel calls that a lack of permission.
-                if not _memlock_raised():
+                if not memlock_raised():
                     raise
                 self._open_maps()
             for name, hook in CGROUP_HOOKS.items():
-                self.programs[name] = self._load(name, hook, self.maps)
+                if name not in NAME_HOOKS:
+                    self.programs[name] = self._load(name, hook, self.maps)
+            self._load_name_hooks()
         except bpf.ProgramRefused as refused:
             self.close()
             raise KernelRefused(f"{refused} (hook since kernel {_since(refused)})") from refused
         except OSError as cause:
             self.close()
-            raise KernelRefused(_explain(cause)) from cause
+            raise KernelRefused(explain(cause)) from cause
         except BaseException:
             self.close()
             raise
+
+    def _load_name_hooks(self) -> None:
+        try:
+            for name in NAME_HOOKS:
+                self.programs[name] = self._load(name, CGROUP_HOOKS[name], self.maps)
+        except bpf.ProgramRefused as refused:
+            self.why_no_names = f"{refused} (hook since kernel {_since(refused)})"
+            for name in NAME_HOOKS:
+                if name in self.programs:
+                    os.close(self.programs.pop(name))
 
     def load_inbound(self, own_maps: dict[str, int]) -> int:
         """Load the sk_lookup program of one namespace, with that namespace's own two maps."""
@@ -215,31 +237,3 @@ def unpin_all(pins: Path) -> None:
 def _since(refused: bpf.ProgramRefused) -> str:
     name = str(refused.strerror).partition("program ")[2].partition(":")[0]
     return CGROUP_HOOKS[name].since if name in CGROUP_HOOKS else INBOUND.since
-
-
-def _memlock_raised() -> bool:
-    """Lift the limit of locked memory, if it was limited and we may."""
-    unlimited = (resource.RLIM_INFINITY, resource.RLIM_INFINITY)
-    if resource.getrlimit(resource.RLIMIT_MEMLOCK) == unlimited:
-        return False
-    try:
-        resource.setrlimit(resource.RLIMIT_MEMLOCK, unlimited)
-    except (OSError, ValueError):
-        return False
-    return True
-
-
-def _explain(cause: OSError) -> str:
-    if cause.errno in (errno.EPERM, errno.EACCES):
-        return (
-            f"bpf(2) is not allowed: {cause.strerror}; run as root (CAP_BPF, CAP_NET_ADMIN, CAP_SYS_ADMIN;"
-            " before kernel 5.11 also with ulimit -l unlimited)"
-        )
-    if cause.errno == errno.ENOSYS:
-        return "this kernel has no bpf(2) system call (CONFIG_BPF_SYSCALL)"
-    if cause.errno == errno.EINVAL:
-        return (
-            f"the kernel refused a map or its pin: {cause.strerror};"
-            " it is older than 5.10, or bpffs is not mounted"
-        )
-    return f"bpf(2) failed: {cause.strerror}"

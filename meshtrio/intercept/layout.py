@@ -10,8 +10,12 @@ import msgspec
 
 from meshtrio.address import Address
 
-LAYOUT_VERSION = 1
+LAYOUT_VERSION = 2
 HEARTBEAT_STALE_S = 3.0
+BEAT_OF_DOORS = 0
+BEAT_OF_RESOLVER = 1
+"""Slots of the heartbeat: who serves the doors, and who answers queries for names."""
+DNS_PORT = 53
 WORKLOAD_CLOSED = 1
 WORKLOAD_CHECK_NETNS = 2
 EXCLUDED_OUTBOUND = 1
@@ -23,6 +27,7 @@ PORT_KEY_BYTES = 16
 LISTENER_BYTES = 8
 WORKLOAD_BYTES = 24
 ADDRESS_BYTES = 18
+COOKIE_BYTES = 8
 
 
 class Reason(enum.IntEnum):
@@ -47,10 +52,13 @@ class Reason(enum.IntEnum):
     FULL_DESTINATIONS = 16
     FULL_PORTS = 17
     FULL_FLOWS = 18
+    RESOLVED_BY_US = 19
+    OPEN_NO_RESOLVER = 20
+    FULL_ASKED = 21
 
 
 class Origin(msgspec.Struct, frozen=True, gc=False):
-    """What an accepted connection had dialled, and the workload that did."""
+    """What an accepted connection had dialled (or whom a query was meant for), and the workload that did."""
 
     destination: Address
     workload: int
@@ -97,12 +105,14 @@ class WorkloadWords(msgspec.Struct, frozen=True):
     check_netns: bool
     door4: int
     door6: int
+    dns4: int = 0
+    dns6: int = 0
 
     def pack(self) -> bytes:
         """Pack the bytes that go into the cgroup's storage."""
         flags = WORKLOAD_CLOSED * self.closed | WORKLOAD_CHECK_NETNS * self.check_netns
-        ports = self.door4.to_bytes(2, "big") + self.door6.to_bytes(2, "big")
-        return struct.pack("<QII4s4x", self.netns, self.id, flags, ports)
+        ports = struct.pack("!4H", self.door4, self.door6, self.dns4, self.dns6)
+        return struct.pack("<QII8s", self.netns, self.id, flags, ports)
 
 
 def here(netns: int, *, closed: bool) -> bytes:

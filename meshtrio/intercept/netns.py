@@ -95,12 +95,12 @@ class Netns:
             except OSError:
                 os.abort()
 
-    def socket(self, family: int) -> socket.socket:
-        """Make a non-blocking TCP socket inside."""
+    def socket(self, family: int, kind: int = socket.SOCK_STREAM) -> socket.socket:
+        """Make a non-blocking socket inside: TCP, or UDP for SOCK_DGRAM."""
         if self._home is None:
-            return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+            return socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         with self.entered():
-            return socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+            return socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
 
     def _cookie(self) -> int | None:
         with self.socket(socket.AF_INET) as probe:

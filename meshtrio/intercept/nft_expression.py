@@ -35,6 +35,16 @@ def tcp() -> tuple[Expression, ...]:
     return (("meta", {"DREG": _REG, "KEY": 16}), _compare(b"\x06"))
 
 
+def asks_names(protocol: int) -> tuple[Expression, ...]:
+    """Match TCP (6) or UDP (17) to port 53."""
+    return (
+        ("meta", {"DREG": _REG, "KEY": 16}),
+        _compare(bytes([protocol])),
+        _load_port(_REG),
+        _compare(b"\x00\x35"),
+    )
+
+
 def in_cgroup(level: int, identity: int) -> tuple[Expression, ...]:
     """Match packets of sockets that were made in this cgroup or below it. Since 5.13."""
     return (("socket", {"DREG": _REG, "KEY": 3, "LEVEL": level}), _compare(_host(identity, 8)))

@@ -57,6 +57,8 @@ class OutboundCapture(msgspec.Struct, frozen=True, kw_only=True):
     """Service addresses ("127.1.0.1:80", "[::1]:81"): these are caught although they are on loopback."""
     except_ports: tuple[Port, ...] = ()
     except_cidrs: tuple[str, ...] = ()
+    dns_door: Port | None = None
+    """Where TCP and UDP to port 53 go, loopback or not, but for what is excluded. None: nowhere else."""
 
 
 class NftPlan(msgspec.Struct, frozen=True, kw_only=True):

@@ -15,6 +15,7 @@ redirect wins, and each end of a connection is caught once if the order is right
 
     -300  worker         output      the worker's dial to the application is not tracked (only if transparent)
     -110  outbound       output      what the workload dials           -> outbound door, 127.0.0.1 or ::1
+                                     TCP and UDP to port 53            -> dns door, likewise
     -105  inbound_local  output      what arrives over loopback        -> inbound door, address kept
     -110  inbound        prerouting  what arrives from elsewhere       -> inbound door, address kept
 
@@ -37,6 +38,7 @@ from typing import NamedTuple
 from meshtrio.address import Address
 from meshtrio.intercept import marks
 from meshtrio.intercept import nft_expression as x
+from meshtrio.intercept.layout import DNS_PORT
 from meshtrio.intercept.nft_plan import (
     OWNER_TAG,
     CgroupMatch,
@@ -48,6 +50,7 @@ from meshtrio.intercept.nft_plan import (
     table_name,
 )
 
+_NAMES_BY = (("TCP", 6), ("UDP", 17))
 _PORT_TYPE, _V4_PORT_TYPE, _V6_PORT_TYPE = 13, 7 << 6 | 13, 8 << 6 | 13
 """What the nft command calls inet_service, and its concatenations with an address: for its listings only."""
 
@@ -100,6 +103,8 @@ def ruleset(plan: NftPlan) -> Ruleset:
         chains += [Chain("outbound", "nat", hook=3, priority=-110), Chain("outbound_workload")]
         sets += service_sets(plan.outbound.services)
         sets.append(port_set("outbound_except_ports", plan.outbound.except_ports))
+        if _catches_names(plan.outbound):
+            chains.append(Chain("outbound_names"))
         rules += _outbound(plan.outbound, plan.cgroup)
     if plan.inbound is not None:
         chains.append(Chain("inbound", "nat", hook=0, priority=-110))
@@ -149,17 +154,41 @@ def _outbound(capture: OutboundCapture, cgroup: CgroupMatch | None) -> Iterator[
     yield _rule(base, "our dial to an application", *x.mark(marks.APP_DIAL), then=x.verdict(x.ACCEPT))
     # A positive match: a packet without a socket must not count as the workload's.
     whose = () if cgroup is None else x.in_cgroup(cgroup.level, cgroup.id)
+    if _catches_names(capture):
+        for name, protocol in _NAMES_BY:
+            asks = (*x.asks_names(protocol), *whose)
+            yield _rule(
+                base, f"{name} query of the workload", *asks, then=x.verdict(x.GOTO, "outbound_names")
+            )
+        yield from _names(capture)
     yield _rule(base, "dialled by the workload", *x.tcp(), *whose, then=x.verdict(x.GOTO, own))
     yield _rule(own, "loopback v4", *x.loopback_not_in("services4", v6=False), then=x.verdict(x.ACCEPT))
     yield _rule(own, "loopback v6", *x.loopback_not_in("services6", v6=True), then=x.verdict(x.ACCEPT))
+    yield _rule(own, "excluded port", *x.port_in("outbound_except_ports"), then=x.verdict(x.ACCEPT))
+    yield from _left_alone(own, capture)
+    yield _rule(own, "to the outbound door", *x.tcp(), then=x.redirect(capture.door))
+
+
+def _catches_names(capture: OutboundCapture) -> bool:
+    return capture.dns_door is not None and DNS_PORT not in capture.except_ports
+
+
+def _names(capture: OutboundCapture) -> Iterator[Rule]:
+    """Yield the rules for queries. Loopback is no exception: resolvers are often there."""
+    yield from _left_alone("outbound_names", capture)
+    assert capture.dns_door is not None
+    for name, protocol in _NAMES_BY:
+        asks = x.asks_names(protocol)
+        yield _rule("outbound_names", f"{name} to the dns door", *asks, then=x.redirect(capture.dns_door))
+
+
+def _left_alone(chain: str, capture: OutboundCapture) -> Iterator[Rule]:
     # Such a socket is tied to its interface, so it cannot be sent to ::1: redirected, it only times out.
     link_local = x.to_network(b"\xfe\x80" + bytes(14), b"\xff\xc0" + bytes(14))
-    yield _rule(own, "link-local v6", *link_local, then=x.verdict(x.ACCEPT))
-    yield _rule(own, "excluded port", *x.port_in("outbound_except_ports"), then=x.verdict(x.ACCEPT))
+    yield _rule(chain, "link-local v6", *link_local, then=x.verdict(x.ACCEPT))
     for network in networks(capture.except_cidrs):
         matched = x.to_network(network.network_address.packed, network.netmask.packed)
-        yield _rule(own, f"excluded {network}", *matched, then=x.verdict(x.ACCEPT))
-    yield _rule(own, "to the outbound door", *x.tcp(), then=x.redirect(capture.door))
+        yield _rule(chain, f"excluded {network}", *matched, then=x.verdict(x.ACCEPT))
 
 
 def _inbound(chain: str, capture: InboundCapture) -> Iterator[Rule]:

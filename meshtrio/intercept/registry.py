@@ -103,6 +103,7 @@ class Registry:
             for door in workload.doors:
                 self.catcher.tell(CloseDoor(door), [])
             self.catcher.tell(KnowWorkload(WorkloadName(workload.id, "")), [])
+            self.catcher.close_dns(workload.dns)
             try:
                 await workload.capture.close()
                 workload.site.users -= 1
@@ -188,6 +189,8 @@ class Registry:
         """Close our descriptors only; what is pinned goes on catching."""
         for workload in self:
             workload.capture.let_go()
+            if workload.dns is not None:
+                workload.dns.close()
         for site in self._sites.values():
             site.let_go()
 

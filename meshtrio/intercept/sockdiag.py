@@ -1,7 +1,8 @@
-"""Shell. Is there a TCP connection between these two addresses? One question to the kernel's sock_diag(7).
+"""Shell. What the kernel's sock_diag(7) knows of a pair of addresses: one question, one answer.
 
-Asked before a dial takes the caller's address: an accidental second connection with the same pair of
-addresses would end the first one. One netlink socket a namespace; knows nothing of doors.
+Is there a TCP connection between them? Asked before a dial takes the caller's address: an accidental second
+connection with the same pair of addresses would end the first one. Which UDP socket hears what goes from one
+to the other? Asked by our resolver. One netlink socket a namespace; knows nothing of doors.
 """
 
 import socket
@@ -18,6 +19,8 @@ _LISTEN = 10
 _HEAD = struct.Struct("=IHHII")
 _REQUEST = struct.Struct("=BBBxI2s2s16s16sIII")
 _ANY_COOKIE = 0xFFFF_FFFF
+# In struct inet_diag_msg: four bytes, then struct inet_diag_sockid with two ports, two addresses, interface.
+_COOKIE, _COOKIE_AT = struct.Struct("=Q"), 4 + 4 + 32 + 4
 
 
 class SockDiag:
@@ -34,10 +37,24 @@ class SockDiag:
 
     def connected(self, local: Address, remote: Address) -> bool:
         """Say whether a TCP socket with this local and this remote address exists, other than a listener."""
-        family = socket.AF_INET if local.is_v4 else socket.AF_INET6
+        answer = self._asked(socket.IPPROTO_TCP, local, remote)
+        # The state is in the second byte.
+        return answer is not None and answer[1] != _LISTEN
+
+    def udp_cookie(self, speaker: Address, hearer: Address) -> int | None:
+        """Return the cookie (SO_COOKIE) of the UDP socket that hears what comes from the speaker.
+
+        Connected or not, also an IPv6 socket that speaks IPv4. None: there is none, or the kernel cannot tell
+        (it has no udp_diag).
+        """
+        answer = self._asked(socket.IPPROTO_UDP, speaker, hearer)
+        return None if answer is None else int(_COOKIE.unpack_from(answer, _COOKIE_AT)[0])
+
+    def _asked(self, protocol: int, local: Address, remote: Address) -> bytes | None:
+        """Ask about one pair, and return the body of the answer. None: there is no such socket."""
         body = _REQUEST.pack(
-            family,
-            socket.IPPROTO_TCP,
+            socket.AF_INET if local.is_v4 else socket.AF_INET6,
+            protocol,
             0,
             0xFFFF_FFFF,
             local.port.to_bytes(2, "big"),
@@ -51,8 +68,8 @@ class SockDiag:
         self._line.send(_HEAD.pack(_HEAD.size + len(body), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0) + body)
         answer = self._line.recv(4096)
         _, kind, _, _, _ = _HEAD.unpack_from(answer)
-        # An error says that there is none (ENOENT); an answer has the state in its second byte.
-        return kind != _NLMSG_ERROR and answer[_HEAD.size + 1] != _LISTEN
+        # An error says that there is none (ENOENT).
+        return None if kind == _NLMSG_ERROR else answer[_HEAD.size :]
 
     def close(self) -> None:
         """Hang up."""

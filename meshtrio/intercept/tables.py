@@ -1,4 +1,5 @@
-"""Shell. What a worker needs of the kernel's maps, one system call each. Does not know how they are made.
+"""Shell. What a worker or our resolver needs of the kernel's maps, one system call each. Does not know how
+they are made.
 
 The attribute buffers are built once, because this runs for each connection.
 """
@@ -11,6 +12,7 @@ import time
 from meshtrio.address import Address
 from meshtrio.intercept import bpf
 from meshtrio.intercept.layout import (
+    BEAT_OF_DOORS,
     LISTENER_BYTES,
     ORIGIN_BYTES,
     PLACE_BYTES,
@@ -47,6 +49,28 @@ class Destinations:
         except FileNotFoundError:
             return None
         return unpack_origin(self._value.raw)
+
+
+class Asked:
+    """Which resolver was meant, by the cookie of the socket that asked, or by its workload."""
+
+    def __init__(self, asked: int, last_asked: int) -> None:
+        """Borrow the descriptors of both maps."""
+        self._asked, self._last_asked = asked, last_asked
+
+    def by_socket(self, cookie: int) -> Origin | None:
+        """Return whom the socket with this cookie asked last, and its workload. None: nobody knows."""
+        raw = bpf.look_up(self._asked, struct.pack("<Q", cookie), ORIGIN_BYTES)
+        return unpack_origin(raw) if raw else None
+
+    def by_workload(self, workload: int) -> Address | None:
+        """Return the resolver that a workload asked last."""
+        raw = bpf.look_up(self._last_asked, struct.pack("<I", workload), ORIGIN_BYTES)
+        return unpack_origin(raw).destination if raw else None
+
+    def forget(self, workload: int) -> None:
+        """Take out what a workload asked last: the id may have been another's."""
+        bpf.delete(self._last_asked, struct.pack("<I", workload))
 
 
 class OurDials:
@@ -109,16 +133,17 @@ class Ports:
 
 
 class Heartbeat:
-    """The sign of life that the hooks look at."""
+    """A sign of life that the hooks look at."""
 
-    def __init__(self, descriptor: int) -> None:
-        """Borrow the descriptor of the map."""
+    def __init__(self, descriptor: int, slot: int = BEAT_OF_DOORS) -> None:
+        """Borrow the descriptor of the map. The slot says who it is that lives."""
         self._descriptor = descriptor
+        self._slot = struct.pack("<I", slot)
 
     def beat(self) -> None:
-        """Say: the doors are served, now (CLOCK_MONOTONIC, the clock of bpf_ktime_get_ns)."""
-        bpf.update(self._descriptor, bytes(4), struct.pack("<Q", time.monotonic_ns()))
+        """Say: there is somebody, now (CLOCK_MONOTONIC, the clock of bpf_ktime_get_ns). Good for 3 s."""
+        bpf.update(self._descriptor, self._slot, struct.pack("<Q", time.monotonic_ns()))
 
     def silence(self) -> None:
-        """Say: nobody serves the doors any more."""
-        bpf.update(self._descriptor, bytes(4), bytes(8))
+        """Say: there is nobody any more."""
+        bpf.update(self._descriptor, self._slot, bytes(8))

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from meshtrio.intercept.capture import EbpfCapture, NftCapture
+from meshtrio.intercept.dns_door import DnsDoor
 from meshtrio.intercept.site import NetnsSite
 from meshtrio.messages import Rung
 from meshtrio.observe import log
@@ -49,6 +50,9 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
     inbound_port: int
     any_port: bool = False
     show_callers: bool = True
+    dns: bool = False
+    """Queries for names are caught."""
+    dns_port: int = 0
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -77,6 +81,10 @@ class Workload(msgspec.Struct):
     doors: list[int]
     why: str = ""
     """Why this rung, if it is not the best one."""
+    dns: DnsDoor | None = None
+    """Where its queries for names go."""
+    why_no_dns: str = ""
+    """Why they go nowhere else, if that was wanted."""
 
     @property
     def rung(self) -> Rung:

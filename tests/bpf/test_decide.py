@@ -12,8 +12,8 @@ REFUSED = {Reason.REFUSED_AGENT_LOST, Reason.REFUSED_CANNOT_CATCH, Reason.REFUSE
 
 def outbound_model(*facts: bool) -> Reason:
     """Say the rules again, in the words of the design: what is not ours first, then what cannot be done."""
-    tcp, known, ours, door, excluded, local, service, cannot, beating, closed = facts
-    if not tcp:
+    tcp, known, ours, door, excluded, local, service, cannot, beating, closed, dns, resolving = facts
+    if not tcp and not dns:
         return Reason.LEFT_NOT_TCP
     if not known:
         return Reason.LEFT_NO_CONFIG
@@ -23,6 +23,10 @@ def outbound_model(*facts: bool) -> Reason:
         return Reason.REFUSED_DOOR
     if excluded:
         return Reason.LEFT_EXCLUDED
+    if dns and resolving:
+        return Reason.RESOLVED_BY_US
+    if not tcp:
+        return Reason.OPEN_NO_RESOLVER
     if local and not service:
         return Reason.LEFT_LOOPBACK
     if beating and not cannot:
@@ -51,8 +55,8 @@ def bits(number: int, count: int) -> list[bool]:
 
 
 def test_outbound_is_the_model_for_every_input(library: ctypes.CDLL) -> None:
-    said = [Reason(library.native_decide_outbound(facts)) for facts in range(1 << 10)]
-    assert said == [outbound_model(*bits(facts, 10)) for facts in range(1 << 10)]
+    said = [Reason(library.native_decide_outbound(facts)) for facts in range(1 << 12)]
+    assert said == [outbound_model(*bits(facts, 12)) for facts in range(1 << 12)]
 
 
 def test_inbound_is_the_model_for_every_input(library: ctypes.CDLL) -> None:
@@ -78,17 +82,34 @@ def test_the_facts_stand_in_the_order_of_the_model(library: ctypes.CDLL) -> None
         "CANNOT_CATCH",
         "BEATING",
         "CLOSED",
+        "DNS",
+        "RESOLVING",
     ]
     inbound = ["LISTENED", "OUR_DIAL", "ALIVE", "STRICT"]
-    assert [known[f"FACT_{name}"] for name in outbound] == [1 << at for at in range(10)]
+    assert [known[f"FACT_{name}"] for name in outbound] == [1 << at for at in range(12)]
     assert [known[f"FACT_{name}"] for name in inbound] == [1 << at for at in range(4)]
-    assert (known["FACTS"], known["INBOUND_FACTS"]) == (10, 4)
+    assert (known["FACTS"], known["INBOUND_FACTS"]) == (12, 4)
 
 
 def test_a_closed_workload_is_never_let_through_unmeshed(library: ctypes.CDLL) -> None:
     """The promise behind `on_agent_loss: closed`, apart from how the rules are written."""
     left_alone = {reason for reason in Reason if reason.name.startswith("LEFT_")}
-    for facts in range(1 << 10):
-        if facts >> 9 & 1:
+    for facts in range(1 << 12):
+        if facts >> 9 & 1 and facts & 1:
             why = Reason(library.native_decide_outbound(facts))
-            assert why in left_alone | REFUSED | {Reason.REDIRECTED}
+            assert why in left_alone | REFUSED | {Reason.REDIRECTED, Reason.RESOLVED_BY_US}
+
+
+def test_a_datagram_is_never_refused_but_to_a_door_and_never_relayed(library: ctypes.CDLL) -> None:
+    """The promise behind "always open": names are no security border. And the worker knows TCP alone."""
+    for facts in range(0, 1 << 12, 2):
+        why = Reason(library.native_decide_outbound(facts))
+        assert why not in (REFUSED - {Reason.REFUSED_DOOR}) | {Reason.REDIRECTED}
+
+
+def test_our_resolver_changes_nothing_for_what_asks_no_names(library: ctypes.CDLL) -> None:
+    for facts in range(1 << 10):
+        why = library.native_decide_outbound(facts)
+        assert library.native_decide_outbound(facts | 1 << 11) == why
+        if facts & 1:
+            assert library.native_decide_outbound(facts | 1 << 10) == why, "TCP to 53, and no resolver"

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from meshtrio.address import V4_PREFIX, Address
-from meshtrio.intercept.layout import HEARTBEAT_STALE_S, Reason
+from meshtrio.intercept.layout import BEAT_OF_DOORS, BEAT_OF_RESOLVER, HEARTBEAT_STALE_S, Reason
 
 STALE_NS = int(HEARTBEAT_STALE_S * 1e9)
 
@@ -44,7 +44,9 @@ def local_model(ip: bytes) -> bool:
 @example(ip=b"\xfe\xbf" + bytes(14))
 @example(ip=b"\xfe\xc0" + bytes(14))
 def test_local_is_what_the_standard_library_calls_local(library: ctypes.CDLL, ip: bytes) -> None:
-    assert bool(library.native_is_local(Address(ip, 80).pack())) == local_model(ip)
+    packed = Address(ip, 80).pack()
+    assert bool(library.native_is_local(packed)) == local_model(ip)
+    assert bool(library.native_is_link_local(packed)) == (b"\xfe\x80" <= ip[:2] < b"\xfe\xc0")
 
 
 @given(ip=any_ip)
@@ -82,14 +84,20 @@ def test_a_beat_counts_for_three_seconds(library: ctypes.CDLL, age_ns: int, aliv
     now = 10**13
     ctypes.c_uint64.in_dll(library, "fake_clock").value = now
     ctypes.c_uint64.in_dll(library, "fake_beat").value = now - age_ns
-    assert bool(library.native_beating()) == alive
+    assert bool(library.native_beating(BEAT_OF_DOORS)) == alive
+    assert not library.native_beating(BEAT_OF_RESOLVER), "one life is not the other"
+    ctypes.c_uint64.in_dll(library, "fake_beat").value = 0
+    ctypes.c_uint64.in_dll(library, "fake_resolver_beat").value = now - age_ns
+    assert bool(library.native_beating(BEAT_OF_RESOLVER)) == alive
+    assert not library.native_beating(BEAT_OF_DOORS)
+    ctypes.c_uint64.in_dll(library, "fake_resolver_beat").value = 0
 
 
 def test_no_heartbeat_map_means_not_alive(library: ctypes.CDLL) -> None:
     there = ctypes.c_int.in_dll(library, "fake_beat_is_there")
     there.value = 0
     try:
-        assert not library.native_beating()
+        assert not library.native_beating(BEAT_OF_DOORS)
     finally:
         there.value = 1
 

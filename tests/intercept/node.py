@@ -10,14 +10,17 @@ from typing import Any, NamedTuple
 from meshtrio.address import Address
 from meshtrio.intercept.capture import EbpfCapture
 from meshtrio.intercept.catcher import Catcher, Told
+from meshtrio.intercept.dns_door import DnsDoor
 from meshtrio.intercept.doors import Doors
 from meshtrio.intercept.kernel import Kernel
+from meshtrio.intercept.layout import BEAT_OF_RESOLVER
 from meshtrio.intercept.original_dst import original_destination
 from meshtrio.intercept.registry import Registry
 from meshtrio.intercept.tables import Destinations, Heartbeat
 from meshtrio.intercept.workload import Rules, Spec, Workload
 from meshtrio.messages import CloseDoor, KnowWorkload, OpenDoor
 from tests.bpf.app import App, Failed, app_in
+from tests.bpf.names import Resolver
 from tests.bpf.pod import HERE, HERE6, VIP, VIP6, waiting
 from tests.intercept.hooks import attached, lookups
 from tests.support.namespace import Namespace
@@ -34,6 +37,7 @@ class Node:
     def __init__(self, kernel: Kernel | None, **rules: Any) -> None:
         self.kernel = kernel
         self.told: list[Told] = []
+        self.resolving = True
         # Showing callers takes two more children a workload; tests of that say so.
         usual = {
             "rung": "auto",
@@ -43,7 +47,10 @@ class Node:
             "show_callers": False,
         }
         held = Rules(**usual | rules)  # type: ignore[arg-type]
-        self.catcher = Catcher(held, tell=self._tell)
+        self.resolvers: dict[str, Resolver] = {}
+        self.catcher = Catcher(
+            held, tell=self._tell, dns_opened=self._dns_opened, dns_closed=self._dns_closed
+        )
         self.catcher.use(kernel, "" if kernel else "no kernel in this test")
         self.registry = Registry(self.catcher)
 
@@ -51,6 +58,12 @@ class Node:
         if isinstance(message, OpenDoor):
             assert len(descriptors) == 1 + message.listeners
         self.told.append(message)
+
+    def _dns_opened(self, door: DnsDoor) -> None:
+        self.resolvers[door.workload] = Resolver(door)
+
+    def _dns_closed(self, door: DnsDoor) -> None:
+        self.resolvers.pop(door.workload).stop()
 
     def doors(self) -> dict[int, OpenDoor]:
         """Return the doors that workers have open."""
@@ -78,6 +91,8 @@ class Node:
     def beat(self) -> None:
         assert self.kernel
         Heartbeat(self.kernel.maps["heartbeat"]).beat()
+        if self.catcher.rules.dns and self.resolving:
+            Heartbeat(self.kernel.maps["heartbeat"], BEAT_OF_RESOLVER).beat()
 
 
 def _beat_until(made: Node, ended: threading.Event) -> None:
@@ -103,6 +118,9 @@ async def node(kernel: Kernel | None, **rules: Any) -> AsyncIterator[Node]:
             beating.join()
         for one in made.registry:
             await made.take_away(one.spec.name)
+        for resolver in made.resolvers.values():
+            resolver.stop()
+    assert made.resolvers == {}
     assert made.doors() == {}
     assert made.names() == {}
     assert made.registry._sites == {}

@@ -216,3 +216,15 @@ def test_the_number_of_the_system_call_is_right() -> None:
         bpf.call(9999, bytes(16))
     assert unknown.value.errno == errno.EINVAL
     assert ctypes.get_errno() == errno.EINVAL
+
+
+def test_many_keys_are_put_in_one_call_and_as_many_as_fit(keep: Keep) -> None:
+    table = keep(bpf.create_map(HASH, "many", (4, 4, 100)))
+    keys = [struct.pack("<I", number) for number in range(150)]
+    assert bpf.update_many(table, keys[:90], b"abcd") == 90
+    assert {bpf.look_up(table, key, 4) for key in keys[:90]} == {b"abcd"}
+    fitted = bpf.update_many(table, keys[90:], b"efgh")
+    assert fitted == 10
+    assert [key for key in keys if bpf.look_up(table, key, 4) is not None] == keys[:100]
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        bpf.update_many(9999, keys[:2], b"abcd")

@@ -15,6 +15,8 @@ from meshtrio.intercept.exclusions import exclude
 from meshtrio.intercept.kernel import Kernel
 from meshtrio.intercept.layout import EXCLUDED_INBOUND, EXCLUDED_OUTBOUND, excluded_port_key, prefix
 
+DOORS = (15001, 15002, 15003, 15053)
+
 pytestmark = pytest.mark.kernel
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -46,10 +48,10 @@ def is_excluded(kernel: Kernel, ip: bytes) -> bool:
 def test_ports_are_those_of_the_configuration_and_our_own(kernel: Kernel) -> None:
     exclude(kernel, excluding(outbound_ports=(25, 443), inbound_ports=(22, 25)))
     wanted = {excluded_port_key(EXCLUDED_OUTBOUND, port) for port in (25, 443)}
-    wanted |= {excluded_port_key(EXCLUDED_INBOUND, port) for port in (22, 25, 15001, 15002, 15003)}
+    wanted |= {excluded_port_key(EXCLUDED_INBOUND, port) for port in (22, 25, *DOORS)}
     assert ports(kernel) == wanted
     exclude(kernel, excluding(inbound_ports=()))
-    assert ports(kernel) == {excluded_port_key(EXCLUDED_INBOUND, port) for port in (15001, 15002, 15003)}
+    assert ports(kernel) == {excluded_port_key(EXCLUDED_INBOUND, port) for port in DOORS}
 
 
 def test_networks_follow_the_configuration(kernel: Kernel) -> None:

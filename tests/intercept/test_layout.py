@@ -53,6 +53,9 @@ def test_constants_are_those_of_c(c: dict[str, int]) -> None:
         "WORKLOAD_CHECK_NETNS",
         "EXCLUDED_OUTBOUND",
         "EXCLUDED_INBOUND",
+        "BEAT_OF_DOORS",
+        "BEAT_OF_RESOLVER",
+        "DNS_PORT",
     ):
         assert getattr(layout, name) == c[name], name
     assert int(layout.HEARTBEAT_STALE_S * 10**9) == c["HEARTBEAT_STALE_NS"]
@@ -131,6 +134,8 @@ def test_listener(c: dict[str, int], workload: int, sockets: int) -> None:
         check_netns=st.booleans(),
         door4=u16,
         door6=u16,
+        dns4=u16,
+        dns6=u16,
     )
 )
 def test_workload(c: dict[str, int], words: WorkloadWords) -> None:
@@ -142,6 +147,8 @@ def test_workload(c: dict[str, int], words: WorkloadWords) -> None:
     assert bool(flags & c["WORKLOAD_CHECK_NETNS"]) == words.check_netns
     assert int.from_bytes(field(c, raw, "workload.door4", 2), "big") == words.door4
     assert int.from_bytes(field(c, raw, "workload.door6", 2), "big") == words.door6
+    assert int.from_bytes(field(c, raw, "workload.dns4", 2), "big") == words.dns4
+    assert int.from_bytes(field(c, raw, "workload.dns6", 2), "big") == words.dns6
 
 
 @given(netns=u64, closed=st.booleans())
@@ -167,7 +174,7 @@ def test_excluded_port_key(library: ctypes.CDLL, direction: int, port: int) -> N
 
 # Of every size and offset that pinned maps depend on, by layout version. A change here that keeps the
 # version would let an agent adopt maps of another shape: raise LAYOUT_VERSION, and add the new digest.
-SHAPES = {1: "53155161"}
+SHAPES = {1: "53155161", 2: "d3b8ec3d"}
 
 
 def test_the_shape_of_a_version_never_changes(c: dict[str, int]) -> None:

@@ -17,7 +17,7 @@ PLAN = NftPlan(
     workload="shop",
     owner="1.1",
     cgroup=CgroupMatch(level=1, id=1),
-    outbound=OutboundCapture(door=15002, except_cidrs=("10.0.0.0/8", "fd00::/8")),
+    outbound=OutboundCapture(door=15002, dns_door=15053, except_cidrs=("10.0.0.0/8", "fd00::/8")),
     inbound=InboundCapture(door=15001, ports=(8080,)),
     transparent=True,
 )

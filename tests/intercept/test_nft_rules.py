@@ -2,6 +2,7 @@
 
 from itertools import pairwise
 
+import msgspec
 import pytest
 
 from meshtrio.intercept import nft_rules
@@ -54,6 +55,40 @@ def test_the_table_says_whose_it_is() -> None:
 def test_doors_are_never_caught_as_inbound() -> None:
     (excluded,) = (keys for keys in nft_rules.ruleset(FULL).sets if keys.name == "inbound_except_ports")
     assert [int.from_bytes(key, "big") for key in excluded.keys] == [22, 15001, 15002]
+
+
+def with_names(**outbound: object) -> Ruleset:
+    assert FULL.outbound
+    capture = msgspec.structs.replace(FULL.outbound, dns_door=15053, **outbound)
+    return nft_rules.ruleset(msgspec.structs.replace(FULL, outbound=capture))
+
+
+def test_queries_have_a_chain_of_their_own_before_that_of_connections() -> None:
+    rules = with_names()
+    assert tags(rules, "outbound") == [
+        "our dial to an endpoint",
+        "our dial to an application",
+        "TCP query of the workload",
+        "UDP query of the workload",
+        "dialled by the workload",
+    ]
+    assert tags(rules, "outbound_names") == [
+        "link-local v6",
+        "excluded 10.0.0.0/8",
+        "TCP to the dns door",
+        "UDP to the dns door",
+    ], "loopback is no exception there"
+    names = [(rule.chain, rule.tag) for rule in rules.rules]
+    assert len(set(names)) == len(names)
+    assert {rule.chain for rule in rules.rules} == {chain.name for chain in rules.chains}
+
+
+def test_an_excluded_port_53_means_no_rules_for_queries() -> None:
+    assert FULL.outbound
+    without = msgspec.structs.replace(FULL.outbound, except_ports=(53,))
+    plain = nft_rules.ruleset(msgspec.structs.replace(FULL, outbound=without))
+    assert with_names(except_ports=(53,)) == plain
+    assert not tags(plain, "outbound_names")
 
 
 def test_keys_fill_whole_registers() -> None:

@@ -14,6 +14,7 @@ from tests.support.namespace import Namespace
 
 pytestmark = pytest.mark.world
 
+SO_COOKIE = 57
 LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 
 
@@ -108,3 +109,47 @@ def test_many_questions_get_their_own_answers(space: Namespace) -> None:
         server = Address.of(*listener.getsockname())
         answers = [diag.connected(Address.of(*caller.getsockname()), server) for caller in callers]
         assert answers == [True, False] * 10
+
+
+def udp(space: Namespace, family: int) -> socket.socket:
+    made = space.run(lambda: socket.socket(family, socket.SOCK_DGRAM))
+    made.settimeout(2)
+    return made
+
+
+def cookie_of(sock: socket.socket) -> int:
+    return int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8), "little")
+
+
+FAMILIES = [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1"), (socket.AF_INET6, "::ffff:127.0.0.1")]
+
+
+@pytest.mark.parametrize("connected", [True, False])
+@pytest.mark.parametrize(("family", "host"), FAMILIES)
+def test_it_knows_a_udp_socket_by_where_its_datagram_came_from(
+    space: Namespace, family: int, host: str, connected: bool
+) -> None:
+    door_family = socket.AF_INET6 if host == "::1" else socket.AF_INET
+    with asking(space) as diag, udp(space, door_family) as door, contextlib.ExitStack() as stack:
+        door.bind((LOOPBACK[door_family], 0))
+        callers = [stack.enter_context(udp(space, family)) for _ in range(5)]
+        here = Address.of(*door.getsockname()[:2])
+        for caller in callers:
+            if connected:
+                caller.connect((host, here.port))
+                caller.send(b"x")
+            else:
+                caller.sendto(b"x", (host, here.port))
+            source = Address.of(*door.recvfrom(10)[1][:2])
+            assert diag.udp_cookie(here, source) == cookie_of(caller)
+        callers[-1].close()
+        assert diag.udp_cookie(here, source) is None
+        if connected:
+            stranger = Address(here.ip, here.port ^ 1)
+            assert diag.udp_cookie(stranger, Address.of(*callers[0].getsockname()[:2])) is None
+
+
+def test_a_udp_socket_of_another_namespace_is_none(space: Namespace) -> None:
+    with Namespace() as elsewhere, asking(elsewhere) as other, udp(space, socket.AF_INET) as caller:
+        caller.bind(("127.0.0.1", 0))
+        assert other.udp_cookie(Address.of("127.0.0.1", 9), Address.of(*caller.getsockname())) is None

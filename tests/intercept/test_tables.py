@@ -13,6 +13,9 @@ from meshtrio.address import Address
 from meshtrio.intercept import bpf
 from meshtrio.intercept.kernel import Kernel
 from meshtrio.intercept.layout import (
+    BEAT_OF_DOORS,
+    BEAT_OF_RESOLVER,
+    COOKIE_BYTES,
     LISTENER_BYTES,
     ORIGIN_BYTES,
     PLACE_BYTES,
@@ -21,7 +24,7 @@ from meshtrio.intercept.layout import (
     place,
     port_key,
 )
-from meshtrio.intercept.tables import Destinations, Heartbeat, OurDials, Ports
+from meshtrio.intercept.tables import Asked, Destinations, Heartbeat, OurDials, Ports
 
 pytestmark = pytest.mark.kernel
 
@@ -154,12 +157,45 @@ def test_the_heart_beats_by_the_kernel_s_clock(heartbeat: int) -> None:
     assert bpf.look_up(heartbeat, bytes(4), 8) == bytes(8)
 
 
+def test_two_hearts_beat_apart(kernel: Kernel) -> None:
+    beats = kernel.create_map("heartbeat")
+    try:
+        Heartbeat(beats, BEAT_OF_RESOLVER).beat()
+        assert bpf.look_up(beats, struct.pack("<I", BEAT_OF_DOORS), 8) == bytes(8)
+        Heartbeat(beats).beat()
+        Heartbeat(beats, BEAT_OF_RESOLVER).silence()
+        assert bpf.look_up(beats, struct.pack("<I", BEAT_OF_RESOLVER), 8) == bytes(8)
+        assert bpf.look_up(beats, struct.pack("<I", BEAT_OF_DOORS), 8) != bytes(8)
+    finally:
+        os.close(beats)
+
+
+def test_who_was_asked_is_known_by_socket_and_by_workload(kernel: Kernel) -> None:
+    asked, last = kernel.create_map("asked"), kernel.create_map("last_asked")
+    try:
+        table = Asked(asked, last)
+        assert table.by_socket(9) is None
+        assert table.by_workload(7) is None
+        bpf.update(asked, struct.pack("<Q", 9), WENT_TO.pack() + struct.pack("<2xI", 7))
+        bpf.update(last, struct.pack("<I", 7), WENT_TO.pack() + struct.pack("<2xI", 7))
+        assert table.by_socket(9) == Origin(WENT_TO, 7)
+        assert table.by_workload(7) == WENT_TO
+        table.forget(7)
+        table.forget(7)
+        assert table.by_workload(7) is None
+    finally:
+        os.close(asked)
+        os.close(last)
+
+
 def test_the_maps_of_the_kernel_are_of_these_sizes(kernel: Kernel) -> None:
     sizes = {one.name: (one.key_bytes, one.value_bytes) for one in kernel.compiled.maps}
     assert sizes["destinations"] == (PLACE_BYTES, ORIGIN_BYTES)
     assert sizes["our_dials"] == (PLACE_BYTES, 8)
     assert sizes["ports"] == (16, LISTENER_BYTES)
     assert sizes["heartbeat"] == (4, 8)
+    assert sizes["asked"] == (COOKIE_BYTES, ORIGIN_BYTES)
+    assert sizes["last_asked"] == (4, ORIGIN_BYTES)
 
 
 def test_ports_that_nobody_has_are_taken_out_when_there_are_many(ports: int) -> None:
