@@ -6,7 +6,7 @@ with it: an agent without a registry does not carry their 45 MB.
 
 import random
 import time
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 import trio
@@ -24,6 +24,7 @@ from meshtrio.discover.file import Followed, Fresh, Spoilt, follow
 from meshtrio.discover.hub import Hub, Sink
 from meshtrio.discover.probes import Probes
 from meshtrio.observe import log
+from meshtrio.offering import Offered
 from meshtrio.publisher import Publisher
 from meshtrio.registering import Registering
 
@@ -55,6 +56,8 @@ class Sources:
             replace(registration, state="") if private else registration, self.hub, vips
         )
         self.probes = Probes(self.hub, lambda: self._config.health_checks, publisher.asked_for)
+        self.offered: Callable[[], Sequence[Offered]] = tuple
+        """What the workloads of this node serve, if somebody wants to tell others."""
         self.file_fault = ""
         self.settled = False
         """Whether every source has said its first word, or had time for it."""
@@ -86,7 +89,7 @@ class Sources:
             kept: dict[str, tuple[Wanted, Start]] = {
                 "file": (_file, self._follow_file),
                 "kubernetes": (_kubernetes, _follow_kubernetes),
-                "consul": (_consul, _follow_consul),
+                "consul": (_consul, self._follow_consul),
                 "dns": (_dns, _follow_dns),
             }
             for source, (wanted, start) in kept.items():
@@ -126,6 +129,19 @@ class Sources:
                 log.bug("a source of the catalog failed by a bug of ours; it begins anew", bug)
                 sink.stream(source).failed(f"a bug of ours: {type(bug).__name__}", time.time())
             await trio.sleep(RESTART_S * random.uniform(0.8, 1.2))
+
+    async def _follow_consul(self, settings: Consul, sink: Sink) -> None:
+        from meshtrio.discover.consul import follow_consul
+        from meshtrio.discover.consul_register import Offer, register_workloads
+
+        def offers() -> list[Offer]:
+            # Without an address Consul takes that of its own node.
+            return [Offer(one.id, one.name, "", one.port) for one in self.offered()]
+
+        async with trio.open_nursery() as both:
+            if settings.register:
+                both.start_soon(register_workloads, settings, offers)
+            both.start_soon(follow_consul, settings, sink)
 
     async def _follow_file(self, path: str, sink: Sink) -> None:
         stream = sink.stream("file")
@@ -185,12 +201,6 @@ async def _follow_kubernetes(settings: Kubernetes, sink: Sink) -> None:
     from meshtrio.discover.kubernetes import follow_kubernetes
 
     await follow_kubernetes(settings, sink)
-
-
-async def _follow_consul(settings: Consul, sink: Sink) -> None:
-    from meshtrio.discover.consul import follow_consul
-
-    await follow_consul(settings, sink)
 
 
 async def _follow_dns(settings: tuple[tuple[DnsService, ...], tuple[str, ...]], sink: Sink) -> None:

@@ -29,6 +29,7 @@ from meshtrio.messages import CloseDoor, Forget, KnowWorkload, Maps, OpenDoor, R
 from meshtrio.naming import Naming
 from meshtrio.observe import log
 from meshtrio.observe.sums import Sums
+from meshtrio.offering import offered
 from meshtrio.publisher import Publisher
 from meshtrio.resolver.resolver import Resolver
 from meshtrio.sources import Sources
@@ -81,6 +82,7 @@ class Upkeep:
             config_path=setting.config_path,
         )
         self._ports: Ports | None = None
+        self.parts.sources.offered = lambda: offered(self.parts.registry, config.node)
 
     async def open_kernel(self) -> None:
         """Load our programs, or say why nf_tables has to do. KernelRefused if only eBPF would do."""
