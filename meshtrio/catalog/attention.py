@@ -44,7 +44,7 @@ class Attention:
             touched |= self._checks.keys() | now.dialled | before.dialled
         else:
             touched |= now.dialled ^ before.dialled
-        if now.snapshot is not before.snapshot:
+        if now.snapshot is not before.snapshot and (self._checks or now.dialled):
             changed = changes(before.snapshot, now.snapshot).services
             touched |= {key for key in changed if key in self._checks or key in now.dialled}
         return touched

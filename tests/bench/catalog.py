@@ -92,16 +92,16 @@ class Bench:
         for number in range(self.options.services):
             high, low = divmod(number, 250)
             self.api.store.put("services", service(f"svc-{number}", f"10.97.{high}.{low + 1}"))
-            self._slice(number, 0)
+            self.api.store.put("endpointslices", self._slice(number, 0))
         self.api.store.put("services", service("target", VIP))
 
-    def _slice(self, number: int, shift: int) -> None:
-        """Put a service's endpoints; by `shift` the first of them has another address."""
+    def _slice(self, number: int, shift: int) -> dict[str, Any]:
+        """Make a service's endpoints; by `shift` the first of them has another address."""
         count = self.options.endpoints
         first = number * (count + 1)
         places = [first + shift * count, *range(first + 1, first + count)]
         ips = [f"10.{100 + (at >> 16)}.{at >> 8 & 255}.{at & 255}" for at in places]
-        self.api.store.put("endpointslices", slice_of(f"svc-{number}", ips))
+        return slice_of(f"svc-{number}", ips)
 
     def _aim(self, at: int) -> Address:
         """Let the target have one endpoint, the first or the second server."""
@@ -206,8 +206,8 @@ class Bench:
 
     def _burst(self) -> None:
         before = self._status()["catalog"]["version"]
-        for number in range(1000):
-            self._slice(number % self.options.services, 1)
+        burst = [self._slice(number % self.options.services, 1) for number in range(1000)]
+        self.api.store.put("endpointslices", *burst)
         time.sleep(3)
         self.measured["burst_snapshots"] = self._status()["catalog"]["version"] - before
 
@@ -218,7 +218,8 @@ class Bench:
         def churn() -> None:
             began = time.monotonic()
             while not ended.wait(max(0.0, began + made[0] / 100 - time.monotonic())):
-                self._slice(random.randrange(self.options.services), random.randrange(2))
+                changed = self._slice(random.randrange(self.options.services), random.randrange(2))
+                self.api.store.put("endpointslices", changed)
                 made[0] += 1
 
         thread = threading.Thread(target=churn)
