@@ -32,7 +32,9 @@ class Start(msgspec.Struct, frozen=True):
 def begin(config_path: str, flags: dict[str, object]) -> None:
     """Become the agent: same process, another program. Does not return."""
     start = msgspec.json.encode(Start(config_path, flags)).decode()
-    os.execv(sys.executable, [sys.executable, "-m", "meshtrio.agent_process", start])
+    # Without the columns of each instruction, which only draw carets below traces: 0.4 MB less.
+    frugal = ("-X", "no_debug_ranges")
+    os.execv(sys.executable, [sys.executable, *frugal, "-m", "meshtrio.agent_process", start])
 
 
 async def run(start: Start, config: Config) -> None:

@@ -17,7 +17,6 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 
-from meshtrio import worker
 from meshtrio.channel import Channel, ChannelClosed, SocketChannel, local_pair
 from meshtrio.messages import Drain, Forget, Live, Ready, Report, Resolve, Tally, ToAgent, ToWorker
 from meshtrio.observe import log
@@ -169,11 +168,14 @@ class Fleet:
             line.close()
 
     async def _sit_inside(self, seat: Seat, task_status: trio.TaskStatus[None]) -> None:
+        # An agent with workers of their own has no use for what moves bytes.
+        from meshtrio.worker import Worker
+
         pair: tuple[Channel[ToAgent, ToWorker], Channel[ToWorker, ToAgent]] = local_pair()
         ours, theirs = pair
         seat.pid = os.getpid()
         async with trio.open_nursery() as inside:
-            inside.start_soon(worker.Worker(theirs).run)
+            inside.start_soon(Worker(theirs).run)
             try:
                 await self._converse(seat, ours, task_status)
             finally:
