@@ -6,6 +6,7 @@ The rules:
 - Except that registered endpoints are added to it, whoever says the rest.
 - Except that a source which we have lost, and none of whose endpoints answers our probes, gives way to the
   next one. This is the ladder down: live, last known, DNS, static file. Nobody on it: passed through.
+- Its virtual IPs are those of the first source that brings any, or else ours.
 - A source that is lost takes nothing away. Only its own word does.
 
 What is kept here is bounded by what the sources know and by what is probed. A service that only one source
@@ -18,13 +19,13 @@ from collections.abc import Mapping
 import msgspec
 
 from meshtrio.address import Address
-from meshtrio.catalog import health
+from meshtrio.catalog import distinct, health
 from meshtrio.catalog.service import Endpoint, Health, Service, ServicePort
 from meshtrio.catalog.vips import Vips
 
-SOURCES = ("kubernetes", "consul", "registered", "dns", "file")
-"""Who is asked first. A registry's word is live, DNS's is as old as its TTL, a file's as old as its last
-edit."""
+SOURCES = ("kubernetes", "consul", "dns", "file", "registered")
+"""Who is asked first. A registry's word is live, DNS's is as old as its TTL, a file's as old as its last edit.
+Who registers adds itself to what others describe, and describes a service only where nobody else does."""
 
 REGISTRIES = frozenset(("kubernetes", "consul"))
 
@@ -105,7 +106,10 @@ class Merge:
         for source in dict.fromkeys(others):
             service = _joined(service, self._said[source][key], replaced=source == leader)
         if not service.vips and not service.headless and not service.external and service.ports:
-            service = msgspec.structs.replace(service, vips=self._vips.of(key))
+            # Where another source knows addresses, callers may know them too: they stay, whoever leads.
+            known = (self._said[source][key].vips for source in speaking)
+            vips = next(filter(None, known), ()) or self._vips.of(key)
+            service = msgspec.structs.replace(service, vips=vips)
         probed = self._probed.get(key)
         return self._overlaid(service, probed) if probed else service
 
@@ -166,7 +170,9 @@ class Merge:
 def _known(service: Service, before: Service | None, source: str, now: float) -> Service:
     """Stamp what a source said with its name and the time; what did not change stays the very object."""
     old_ports = {port.name: port for port in before.ports} if before else {}
-    ports = tuple(_known_port(port, old_ports.get(port.name), source, now) for port in service.ports)
+    ports = tuple(
+        _known_port(port, old_ports.get(port.name), source, now) for port in distinct.ports(service.ports)
+    )
     stamped = msgspec.structs.replace(service, ports=ports, source=source)
     return before if before is not None and before == stamped else stamped
 
@@ -174,7 +180,7 @@ def _known(service: Service, before: Service | None, source: str, now: float) ->
 def _known_port(port: ServicePort, before: ServicePort | None, source: str, now: float) -> ServicePort:
     olds = {endpoint.id: endpoint for endpoint in before.endpoints} if before else {}
     endpoints = []
-    for endpoint in port.endpoints:
+    for endpoint in distinct.endpoints(port.endpoints):
         old = olds.get(endpoint.id)
         since = old.since if old is not None else endpoint.since or now
         stamped = msgspec.structs.replace(endpoint, source=source, since=since)
@@ -204,7 +210,7 @@ def _joined(service: Service, other: Service, *, replaced: bool) -> Service:
                 for one in match.endpoints
                 if one.address not in there
             )
-        ports.append(msgspec.structs.replace(port, endpoints=endpoints))
+        ports.append(msgspec.structs.replace(port, endpoints=distinct.endpoints(endpoints)))
     numbers = {port.port for port in ports}
     names = {port.name for port in ports}
     ports += [

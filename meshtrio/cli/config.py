@@ -129,6 +129,9 @@ def _with_origin(effective: Any, path: str | None, flags: dict[str, object]) -> 
 
 
 def _short(value: object) -> str:
+    """Write a value in little room. Of a mapping only its name: the rest is long, and may be secret."""
+    if isinstance(value, dict):
+        return str(value.get("name") or value.get("service") or "...")
     if isinstance(value, list | tuple):
-        return ", ".join(map(str, value)) or "(none)"
+        return ", ".join(map(_short, value)) or "(none)"
     return str(value) if value != "" else "(empty)"

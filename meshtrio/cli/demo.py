@@ -13,11 +13,13 @@ from meshtrio.cli.screen import bad, good, note, show_json, show_table
 from meshtrio.cli.words import octets
 
 HELP = """Show the mesh at work: an agent, three real web servers as the endpoints of one service with a
-virtual address (IPv4 and IPv6), and real clients that dial it, unmodified. Then one server is stopped, and
-the clients do not notice.
+virtual address (IPv4 and IPv6), and real clients that dial it, unmodified. A second service has no address
+and is dialled by name; one of its endpoints fails its health check for a while, and gets no connections. The
+endpoints of a third one register themselves. In the end a server is stopped, and the clients do not notice.
 
 All of it runs on loopback, from a temporary folder, on ports that are free, for some seconds; at the end
-nothing is left. Needs root. Ends with 0 only if every step truly happened.
+nothing is left. Needs root. Ends with 0 only if every step truly happened. What cannot be on this machine
+(no IPv6, names that are not asked for by DNS) is skipped, and says why.
 
 \b
 Examples:
@@ -25,14 +27,16 @@ Examples:
   meshtrio demo --rung nft
   meshtrio demo --keep            # leave it running until ^C, to try things yourself
   meshtrio demo --once --json
-    {"ok": true, "rung": "ebpf", "why": "", "steps": [{"name": "agent", "ok": true, "says": "..."}, ...],
+    {"ok": true, "rung": "ebpf", "why": "",
+     "steps": [{"name": "agent", "ok": true, "says": "...", "skipped": false}, ...],
      "connections": [{"workload": "demo-client", "destination": "10.96.0.10:80",
         "endpoint": "127.0.0.1:41001", "sent_bytes": 74, "received_bytes": 240, "outcome": "carried", ...}],
+     "endpoints": [{"service": "shop", "address": "127.0.0.1:41002", "health": "unhealthy", ...}],
      "processes": [{"name": "agent", "pid": 612, "rss_bytes": 38000000}, ...]}
 """
 
 
-TRY = "meshtrio exec --config {} -- curl http://10.96.0.10/"
+TRY = "meshtrio exec --config {} -- curl http://shop.mesh/"
 
 
 @click.command("demo", help=HELP, short_help="Show the mesh at work, on this machine.")
@@ -69,7 +73,7 @@ async def _play(rung: str, once: bool, as_json: bool) -> dict[str, Any]:
     from meshtrio.cli.stage import staged
 
     def tell(step: Any) -> None:
-        mark = good("ok  ") if step.ok else bad("FAIL")
+        mark = "skip" if step.skipped else good("ok  ") if step.ok else bad("FAIL")
         click.echo(f"{mark}  {step.name:28} {step.says}", err=as_json)
 
     note("setting the stage: three servers, a catalog, an agent")
@@ -109,6 +113,7 @@ def _told(play: Any, steps: list[Any]) -> dict[str, Any]:
         "why": rung["why"],
         "steps": [step._asdict() for step in steps],
         "connections": play.connections,
+        "endpoints": play.endpoints,
         "processes": [{"name": name, "pid": pid, "rss_bytes": rss} for name, pid, rss in processes],
     }
 
@@ -132,7 +137,7 @@ def _show(play: Any) -> None:
     show_table(
         ("CAUGHT", "RUNG", "DIALLED", "SERVICE", "ENDPOINT CHOSEN", "SENT", "RECEIVED", "OUTCOME"), rows
     )
-    click.echo()
+    click.echo(f"\n{play.shown}\n")
     memory = [(one["name"], one["pid"], octets(one["rss_bytes"])) for one in told["processes"]]
     show_table(("PROCESS", "PID", "RSS"), memory)
     click.echo()

@@ -5,6 +5,7 @@ disturbs nobody, and all of it is gone afterwards, however the play ends.
 """
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -18,26 +19,16 @@ from typing import Any, NamedTuple
 
 import trio
 
+from meshtrio.cli import props
 from meshtrio.cli.complaint import Complaint
 from meshtrio.cli.control_client import Control, NoAgent
 from meshtrio.cli.process import first_environment
 from meshtrio.cli.selftest import has_ipv6
 
-VIP4, VIP6 = "10.96.0.10", "fd00:96::10"
 START_S = 20.0
 """How long an agent may take: compiling without a cache takes two seconds, on a busy machine five."""
 END_S = 15.0
 PACKAGE_ROOT = Path(__file__).resolve().parents[2]
-
-_NGINX = """
-daemon off; master_process off; pid {folder}/nginx.pid; error_log stderr;
-events {{}}
-http {{
-  access_log off; client_body_temp_path {folder}; proxy_temp_path {folder};
-  fastcgi_temp_path {folder}; uwsgi_temp_path {folder}; scgi_temp_path {folder};
-  server {{ listen {address}; root {folder}; default_type text/plain; }}
-}}
-"""
 
 
 class Server(NamedTuple):
@@ -67,20 +58,28 @@ class Stage:
         """Ask the agent, as `meshtrio status` and `meshtrio connections` do."""
         return await trio.to_thread.run_sync(Control(str(self.control)).get, path)
 
-    async def run_inside(self, *command: str) -> list[str]:
-        """Run a program in the mesh by `meshtrio exec`; return the lines that it printed."""
-        ours = ["exec", "--config", str(self.config), "--name", self.workload, "--", *command]
-        done = await trio.run_process(
-            [sys.executable, "-m", "meshtrio", *ours],
-            capture_stdout=True,
-            capture_stderr=True,
-            check=False,
-            cwd=PACKAGE_ROOT,
-            env=environment(),
+    async def tell(self, method: str, path: str, body: object = None) -> Any:
+        """Ask for a change, by curl if there is one, and return the answer. Complaint if it is refused."""
+        if not shutil.which("curl"):
+            return await trio.to_thread.run_sync(Control(str(self.control)).ask, method, path, body)
+        sent = [] if body is None else ["--data", json.dumps(body)]
+        socket_ = ["--unix-socket", str(self.control)]
+        said = await _output(
+            ["curl", "-sS", "-m", "10", *socket_, "-X", method, *sent, f"http://localhost{path}"]
         )
-        if done.returncode:
-            raise Complaint(f"{command[0]} ended with {done.returncode}: {done.stderr.decode().strip()}")
-        return done.stdout.decode().split()
+        answer = json.loads(said)
+        if "error" in answer:
+            raise Complaint(str(answer["error"]))
+        return answer
+
+    async def run_inside(self, *command: str) -> list[str]:
+        """Run a program in the mesh by `meshtrio exec`; return the words that it printed."""
+        ours = ["exec", "--config", str(self.config), "--name", self.workload, "--", *command]
+        return (await _output([sys.executable, "-m", "meshtrio", *ours], called=command[0])).split()
+
+    async def run(self, *words: str) -> str:
+        """Run a command of ours that reads, as a user of this agent would; return what it printed."""
+        return await _output([sys.executable, "-m", "meshtrio", *words, "--control", str(self.control)])
 
     async def stop_server(self, at: int) -> Server:
         """End one endpoint, as if it had crashed: the catalog still has it."""
@@ -88,6 +87,12 @@ class Stage:
         server.process.terminate()
         await server.process.wait()
         return server
+
+    def make_well(self, at: int, *, well: bool) -> Server:
+        """Let one server pass its health check from now on, or fail it. It serves pages all the same."""
+        page = self.folder / self.servers[at].name / props.HEALTH
+        page.write_text("well\n") if well else page.unlink()
+        return self.servers[at]
 
     def agent_log(self) -> str:
         """Return the last words of the agent."""
@@ -118,12 +123,13 @@ async def _start_servers(stage: Stage) -> None:
         root = stage.folder / name
         root.mkdir()
         (root / "index.html").write_text(f"{name}\n")
+        (root / props.HEALTH).write_text("well\n")
         port = _free_port(host)
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         command = [sys.executable, "-m", "http.server", "--directory", str(root), "--bind", host, str(port)]
         nginx = _nginx()
         if nginx:
-            (root / "nginx.conf").write_text(_NGINX.format(folder=root, address=address))
+            (root / "nginx.conf").write_text(props.nginx(str(root), address))
             command = [nginx, "-p", str(root), "-e", "stderr", "-c", "nginx.conf"]
         process = await _started(command, root / "log")
         stage.servers.append(Server(name, address, process))
@@ -143,21 +149,12 @@ async def _until_open(host: str, port: int, process: trio.Process) -> None:
 
 
 def _write(stage: Stage, rung: str) -> None:
-    endpoints = ", ".join(f'"{server.address}"' for server in stage.servers)
-    vips = f'{VIP4}, "{VIP6}"' if has_ipv6() else VIP4
-    catalog = stage.folder / "catalog.yaml"
-    catalog.write_text(
-        f"services:\n- name: web\n  vips: [{vips}]\n  ports: [{{port: 80, name: http}}]\n"
-        f"  endpoints: [{endpoints}]\n"
-    )
-    stage.admin_port = _free_port("127.0.0.1")
-    stage.config.write_text(
-        f"rung: {rung}\nworkers: 1\ncatalog: {{file: {catalog}}}\n"
-        f"paths: {{control: {stage.control}, pins: {stage.pins}}}\n"
-        f"ports: {{inbound: {_free_port('127.0.0.1')}, outbound: {_free_port('127.0.0.1')},"
-        f" admin: {stage.admin_port}}}\n"
-        "timeouts: {drain_s: 5}\nlog: {format: text}\n"
-    )
+    addresses = [server.address for server in stage.servers]
+    text = props.catalog(addresses, addresses[:2], ipv6=has_ipv6())
+    (stage.folder / "catalog.yaml").write_text(text)
+    ports = {name: _free_port("127.0.0.1") for name in ("admin", "inbound", "outbound", "dns")}
+    stage.admin_port = ports["admin"]
+    stage.config.write_text(props.configuration(str(stage.folder), rung, str(stage.pins), ports))
 
 
 async def _start_agent(stage: Stage) -> None:
@@ -170,6 +167,22 @@ async def _start_agent(stage: Stage) -> None:
                     return
             await trio.sleep(0.05)
     raise Complaint(f"the agent did not become ready; its last words:\n{stage.agent_log()}")
+
+
+async def _output(command: list[str], *, called: str = "") -> str:
+    """Run a command to its end, and return what it printed. Complaint with its error if it failed."""
+    done = await trio.run_process(
+        command,
+        capture_stdout=True,
+        capture_stderr=True,
+        check=False,
+        cwd=PACKAGE_ROOT,
+        env=environment(),
+    )
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip()
+        raise Complaint(f"{called or command[0]} ended with {done.returncode}: {said}")
+    return done.stdout.decode(errors="replace")
 
 
 async def _started(command: list[str], log: Path) -> trio.Process:
@@ -202,11 +215,13 @@ async def _stop(stage: Stage) -> None:
 
 
 def environment() -> dict[str, str]:
-    """Return our environment without settings: the demo's own configuration shall hold."""
+    """Return our environment without settings, for the demo's own shall hold, and without a way around."""
     pairs = first_environment().items()
-    return {
+    ours = {
         os.fsdecode(k): os.fsdecode(v) for k, v in pairs if not k.startswith(b"MESHTRIO_") or b"TEST" in k
     }
+    # A proxy that somebody has set would fetch the pages, from outside the mesh.
+    return {**ours, "no_proxy": "*"}
 
 
 def _nginx() -> str | None:

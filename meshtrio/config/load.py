@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 import yaml
 
-from meshtrio.config.fault import Fault, Faults, meant, shown
+from meshtrio.config.fault import Fault, Faults, shown
 from meshtrio.config.rules import breaches
 from meshtrio.config.schema import Config
 from meshtrio.config.shape import Shaping, is_struct, origin_of
@@ -115,8 +115,12 @@ class _Layers:
         """Lay one flag over what is there."""
         if path in _PATHS:
             self._lay(path, value, "flag")
+        elif path in _UNSAYABLE:
+            self.faults.append(Fault(path, "is more than one value (want it in the file)", "flag"))
         else:
-            self.faults.append(Fault(path, f"is not known ({meant(path, _PATHS)})", "flag"))
+            near = difflib.get_close_matches(path, _PATHS, n=1)
+            wanted = f"did you mean {near[0]}?" if near else "want one that `meshtrio config show` lists"
+            self.faults.append(Fault(path, f"is not known ({wanted})", "flag"))
 
     def _lay(self, path: str, value: object, origin: str) -> None:
         self.value = _laid(self.value, path.split("."), value)

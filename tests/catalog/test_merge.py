@@ -310,3 +310,29 @@ def test_only_the_last_words_matter_and_not_how_they_came(steps: list[Step]) -> 
         assert merge.merged(key) == plain.merged(key)
         assert merge.level(key) == plain.level(key)
         assert (merge.merged(key) is None) is not any(one == key for _, one in said)
+
+
+def test_virtual_ips_that_a_source_knows_stay_whoever_leads() -> None:
+    vips = (bytes(15) + b"\x09",)
+    merge = merge_of(file=web(2))
+    for source in ("dns", "consul"):
+        named = msgspec.structs.replace(web(1), vips=())
+        merge.say(source, {KEY: named}, now=NOW)
+        leading = merge.merged(KEY)
+        assert leading is not None
+        assert (leading.source, leading.vips) == (source, vips)
+    merge.say("file", {KEY: None}, now=NOW)
+    alone = merge.merged(KEY)
+    assert alone is not None
+    assert alone.vips == Vips().of(KEY)
+
+
+def test_no_broken_registry_makes_two_ports_or_endpoints_one() -> None:
+    twice = ServicePort("http", 80, (ends(1)[0], msgspec.structs.replace(ends(2)[0], id="1")))
+    service = Service("web", ports=(twice, ServicePort("http", 81, ends(3, port=81))))
+    merge = merge_of(consul=service)
+    made = merge.merged(KEY)
+    assert made is not None
+    assert [(port.name, port.port) for port in made.ports] == [("http", 80), ("http-81", 81)]
+    assert [one.id for one in made.endpoints] == ["1", "1@10.0.0.2:80", "3"]
+    assert merge.say("consul", {KEY: service}, now=NOW + 1) == set(), "what is said again is no news"

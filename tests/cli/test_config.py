@@ -96,5 +96,17 @@ def test_show_says_where_each_value_comes_from(tmp_path: Path, monkeypatch: pyte
     assert "exclude.inbound_ports" in table and "(none)" in table
 
 
+def test_show_names_what_is_in_a_list_and_no_more(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text(
+        "health_checks: [{service: orders, headers: {authorization: Bearer sesame}}, {service: shop/db}]\n"
+        "discovery: {dns: [{name: db, host: db.example.com, port: 1}]}\n"
+    )
+    table = run("show", "--config", str(path)).output
+    rows = {row[0]: " ".join(row[1:-2]) for row in map(str.split, table.splitlines()) if row}
+    assert (rows["health_checks"], rows["discovery.dns"]) == ("orders, shop/db", "db")
+    assert "sesame" not in table and "Bearer" not in table
+
+
 def test_show_refuses_what_an_agent_would_refuse() -> None:
     assert run("show", "--set", "rung=warp").exit_code == 2

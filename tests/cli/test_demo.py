@@ -1,10 +1,11 @@
 """`meshtrio demo`, as its users run it."""
 
+import collections
 import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,15 @@ from tests.cli.conftest import Run
 pytestmark = pytest.mark.world
 
 
-def leavings() -> list[str]:
-    return [str(path) for pattern in ("meshtrio-demo-*",) for path in Path("/sys/fs/bpf").glob(pattern)]
+def pinned() -> set[Path]:
+    return set(Path("/sys/fs/bpf").glob("meshtrio-demo-*"))
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_left() -> Iterator[None]:
+    before = pinned()
+    yield
+    assert pinned() - before == set()
 
 
 @pytest.mark.parametrize("rung", ["ebpf", "nft"])
@@ -25,12 +33,16 @@ def test_once_as_json(run: Run, rung: str) -> None:
     told = json.loads(done.stdout)
     assert (done.returncode, told["ok"], told["rung"]) == (0, True, rung), done.stderr.decode()
     assert {step["ok"] for step in told["steps"]} == {True}
-    assert len(told["connections"]) == 13
-    assert {one["destination"] for one in told["connections"]} == {"10.96.0.10:80", "[fd00:96::10]:80"}
+    assert [step["name"] for step in told["steps"] if step["skipped"]] == []
+    assert len(told["connections"]) == 25
+    by_service = collections.Counter(one["service"] for one in told["connections"])
+    assert by_service == {"default/web": 13, "default/shop": 6, "default/orders": 6}
+    dialled = {one["destination"] for one in told["connections"] if one["service"] == "default/web"}
+    assert dialled == {"10.96.0.10:80", "[fd00:96::10]:80"}
+    assert [one["health"] for one in told["endpoints"]].count("unhealthy") == 1
     assert {one["rung"] for one in told["connections"]} == {rung}
     assert [one["name"] for one in told["processes"]] == ["agent", "worker 0"]
     assert all(one["rss_bytes"] > 1_000_000 for one in told["processes"])
-    assert leavings() == []
 
 
 @pytest.mark.slow
@@ -46,10 +58,10 @@ def test_kept_until_it_is_interrupted(start: Callable[..., subprocess.Popen[byte
     out, _ = process.communicate(timeout=30)
     assert process.returncode == 0
     text = out.decode()
-    for head in ("CAUGHT", "ENDPOINT CHOSEN", "OUTCOME", "RSS", "worker 0"):
+    shown = ("$ meshtrio services", "240.240.", "$ meshtrio endpoints shop", "HTTP 404")
+    for head in ("CAUGHT", "ENDPOINT CHOSEN", "OUTCOME", "RSS", "worker 0", *shown):
         assert head in text
     assert text.splitlines()[-1] == "all of it happened"
-    assert leavings() == []
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -63,7 +75,6 @@ def test_interrupted_on_its_way_it_leaves_nothing(
     _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert err.endswith(b"meshtrio: interrupted; the demo has been taken down\n")
-    assert leavings() == []
 
 
 def test_it_needs_root(run: Run, settings: dict[str, str]) -> None:

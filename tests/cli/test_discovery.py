@@ -76,4 +76,5 @@ def test_as_users_see_it(run: Run, desk: Desk, tmp_path: Path) -> None:
         "last_error": "the connection was refused",
         "skipped": 0,
         "last_skipped": "",
+        "essential": True,
     }

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import socket
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import trio
 
 from meshtrio.cli import stage as module
 from meshtrio.cli.complaint import Complaint
-from meshtrio.cli.stage import VIP4, Stage, environment, staged
+from meshtrio.cli.props import SHOP, VIP4
+from meshtrio.cli.stage import Stage, environment, staged
 
 pytestmark = pytest.mark.world
 
@@ -29,16 +31,42 @@ async def test_three_servers_and_an_agent(with_nginx: bool, monkeypatch: pytest.
     async with staged("ebpf") as stage:
         assert stage.program == ("nginx" if with_nginx else "python http.server")
         status = await stage.ask("/v1/status")
-        assert (status["rung"]["in_use"], status["catalog"]["endpoints"]) == ("ebpf", 3)
+        assert (status["rung"]["in_use"], status["catalog"]["endpoints"]) == ("ebpf", 5)
         assert [one.name for one in stage.servers] == ["apple", "birch", "cedar"]
         answers = await stage.run_inside("curl", "-sS", *[f"http://{VIP4}/"] * 2)
         assert len(answers) == 2 and set(answers) <= {"apple", "birch", "cedar"}
         with pytest.raises(Complaint, match=r"sh ended with 3: said so"):
             await stage.run_inside("sh", "-c", "echo said so >&2; exit 3")
+        assert f"{VIP4}" in await stage.run("services")
         stopped = await stage.stop_server(0)
         assert stopped.process.returncode is not None
     assert leavings(stage) == []
     assert stage.agent is not None and stage.agent.returncode == 0
+
+
+@pytest.mark.parametrize("with_curl", [True, False])
+async def test_what_is_changed_is_known(with_curl: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with staged("ebpf") as stage:
+        which = shutil.which
+        if not with_curl:
+            monkeypatch.setattr(shutil, "which", lambda name, **more: which(name, **more) if more else None)
+        path = "/v1/services/orders/endpoints/cedar"
+        body = {"address": stage.servers[2].address, "port": 80}
+        assert (await stage.tell("PUT", path, body))["remaining_s"] == 30
+        assert await stage.tell("DELETE", path) == {"deleted": "default/orders cedar"}
+        with pytest.raises(Complaint, match=r"^no endpoint cedar of default/orders is registered"):
+            await stage.tell("DELETE", path)
+        assert (stage.folder / "state.db").exists()
+
+        async def healths() -> list[str]:
+            listed = (await stage.ask(f"/v1/endpoints?service={SHOP}"))["endpoints"]
+            return [one["health"] for one in listed if one["address"] == stage.servers[1].address]
+
+        with trio.fail_after(10):
+            for well, wanted in ((False, "unhealthy"), (True, "healthy")):
+                stage.make_well(1, well=well)
+                while await healths() != [wanted]:
+                    await trio.sleep(0.02)
 
 
 async def test_it_is_taken_down_when_interrupted() -> None:
@@ -69,6 +97,7 @@ async def test_an_agent_that_does_not_come_up_is_told_with_its_words(monkeypatch
 
 def test_the_environment_is_that_of_the_caller_without_settings() -> None:
     made = environment()
+    assert made["no_proxy"] == "*"
     assert made["PATH"] == os.environ["PATH"]
     assert [name for name in made if name.startswith("MESHTRIO_")] in ([], ["MESHTRIO_TEST_RUN"])
     json.dumps(made)

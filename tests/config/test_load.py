@@ -106,8 +106,11 @@ def test_what_is_more_than_one_value_cannot_be_a_variable_or_a_flag() -> None:
         "MESHTRIO_WORKLOADS is more than one value (want it in the file)",
         "MESHTRIO_LOG is more than one value (want MESHTRIO_LOG__KEY)",
     ]
-    (fault,) = faults_of(None, None, workloads="a")
-    assert fault.startswith("workloads is not known")
+    for path in ("workloads", "health_checks", "discovery.dns"):
+        (fault,) = faults_of(None, None, **{path: "a"})
+        assert fault == f"{path} is more than one value (want it in the file) [flag]"
+    (fault,) = faults_of(None, None, quux="a")
+    assert fault == "quux is not known (want one that `meshtrio config show` lists) [flag]"
 
 
 @pytest.mark.parametrize(
