@@ -15,7 +15,7 @@ SHOWN = 200
 """How many characters of a server's complaint are shown."""
 
 
-class AnswerError(ValueError):
+class AnswerError(Exception):
     """What came is not what an API server says."""
 
 

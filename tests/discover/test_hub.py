@@ -13,7 +13,15 @@ from meshtrio.catalog.snapshot import Snapshot
 from meshtrio.catalog.stream import BACK_AFTER_S, LOST_AFTER_S, State
 from meshtrio.catalog.vips import Vips
 from meshtrio.discover import hub as module
-from meshtrio.discover.hub import APART_S, AT_ONCE, GATHER_S, LOOK_S, Hub
+from meshtrio.discover.hub import (
+    APART_S,
+    AT_ONCE,
+    ENDS_A_SNAPSHOT,
+    ENDS_AT_ONCE,
+    GATHER_S,
+    LOOK_S,
+    Hub,
+)
 
 EPOCH = 1_700_000_000.0
 
@@ -86,6 +94,45 @@ async def test_a_burst_is_one_snapshot(
     assert [len(snapshot) for _, snapshot in listener.heard] == [len(names), 0]
 
 
+async def test_a_burst_of_very_many_endpoints_is_published_in_parts_and_holds_up_nobody(
+    hub: Hub, listener: Listener, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    nursery.start_soon(hub.run)
+    sink, turns = hub.sink("consul"), 0
+    ends = tuple(Endpoint(str(at), Address.of("10.0.0.1", at)) for at in range(1, 1 + ENDS_AT_ONCE // 2))
+    names = [f"s{number}" for number in range(3 * ENDS_A_SNAPSHOT // len(ends))]
+    many = {f"default/{name}": Service(name, ports=(ServicePort("", 80, ends),)) for name in names}
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += bool(len(hub.snapshot)) and len(hub.snapshot) < len(many)
+
+    nursery.start_soon(others)
+    sink.say(many)
+    while not listener.heard or len(listener.heard[-1][1]) < len(many):
+        await trio.lowlevel.checkpoint()
+        if trio.current_time() < GATHER_S:
+            await trio.sleep(GATHER_S)
+    assert 3 <= len(listener.heard) <= 4
+    assert turns >= len(many) // 2 - 1
+
+
+async def test_all_is_said_in_parts_and_then_what_is_gone(
+    hub: Hub, listener: Listener, nursery: trio.Nursery
+) -> None:
+    sink = hub.sink("file")
+    sink.say({"default/old": service("old")})
+    await sink.say_all({f"default/s{number}": service(f"s{number}") for number in range(2 * AT_ONCE)})
+    assert len(sink.said()) == 2 * AT_ONCE
+    assert "default/old" not in sink.said()
+    await sink.say_all({})
+    assert sink.said() == set()
+    await hub.publish_changed()
+    assert len(hub.snapshot) == 0
+
+
 async def test_nothing_new_is_not_published(
     hub: Hub, listener: Listener, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
@@ -143,6 +190,20 @@ async def test_a_source_is_lost_after_a_while_and_found_after_a_while(
     back_at = await when(False)
     assert lost_at + BACK_AFTER_S <= back_at <= lost_at + BACK_AFTER_S + LOOK_S + 0.2
     assert hub.levels()[Level.LIVE] == 1
+
+
+async def test_the_log_says_why_a_source_is_lost(
+    hub: Hub, nursery: trio.Nursery, autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    nursery.start_soon(hub.run)
+    sink = hub.sink("consul")
+    sink.stream("silent")
+    sink.stream("leader").failed("connection refused", EPOCH)
+    sink.stream("other").lives("1", EPOCH)
+    await trio.sleep(LOST_AFTER_S + 1)
+    assert [record.fields for record in caplog.records if "is lost" in record.message] == [  # type: ignore[attr-defined]
+        {"source": "consul", "why": "leader: connection refused"}
+    ]
 
 
 async def test_a_probe_s_word_changes_with_the_loss(

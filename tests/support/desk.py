@@ -31,6 +31,7 @@ class Desk:
             "workers": 2,
             "catalog": {"file": str(self.catalog)},
             "paths": {"control": str(folder / "control.sock"), "pins": str(folder), "cache": str(folder)},
+            "discovery": {"registration": {"state": str(folder / "state.db")}},
             **settings,
         }
         self.write_config()

@@ -1,10 +1,13 @@
-"""Shell. One agent that follows Kubernetes, Consul, a file and registrations at once, in a namespace.
+"""Shell. One agent that follows Kubernetes, Consul, DNS, a file and registrations at once, in a namespace.
 
-Three services, each in another registry, and one that all of them speak of. Every address of 10.1.0.0/16 is
+Services that one of them speaks of, and one that three of them do. Every address of 10.1.0.0/16 is
 here, and serves pages at port 8080.
 """
 
 import contextlib
+import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,8 +18,8 @@ from tests.support.kubernetes_side import kubeconfig
 from tests.support.mesh import Mesh
 from tests.support.namespace import Namespace
 from tests.support.pages import pages
-from tests.support.registries import ConsulAgent, Kubernetes, consul_agent, kubernetes
-from tests.support.world import App, island, unique
+from tests.support.registries import Consul, Kubernetes, Nameserver, consul, kubernetes, nameserver
+from tests.support.world import ROOT, App, island, unique
 
 KUBERNETES_TOKEN, CONSUL_TOKEN = "kubernetes-secret-4711", "consul-secret-4712"
 WRONG_TOKEN = "wrong-secret-4713"
@@ -39,9 +42,13 @@ class Scene(NamedTuple):
 
     mesh: Mesh
     api: Kubernetes
-    consul: ConsulAgent
+    consul: Consul
+    names: Nameserver
     shop: App
     town: App
+    folder: Path
+    told: list[str]
+    """What was told of the sources all the while, as text."""
 
     @property
     def space(self) -> Namespace:
@@ -60,11 +67,22 @@ class Scene(NamedTuple):
     def discovery(self) -> dict[str, Any]:
         """Return what `meshtrio discovery --json` shows."""
         found: dict[str, Any] = self.mesh.ask("GET", "/v1/discovery").body
+        self.told.append(json.dumps(found))
         return found
+
+    def command(self, *words: str) -> str:
+        """Run `meshtrio ...` against this agent, and return what it printed."""
+        argv = [sys.executable, "-m", "meshtrio", *words, "--control", str(self.mesh.control)]
+        done = subprocess.run(argv, capture_output=True, text=True, check=True, cwd=ROOT, timeout=20)
+        self.told.append(done.stdout + done.stderr)
+        return done.stdout
 
     def source(self, name: str) -> dict[str, Any]:
         """Return what is said of one source."""
         return next(one for one in self.discovery()["sources"] if one["source"] == name)
+
+    def is_lost(self, source: str) -> bool:
+        return bool(self.source(source)["state"] == "lost")
 
     def service(self, name: str) -> dict[str, Any]:
         """Return what is said of one service of "default"; nothing: it is not known."""
@@ -92,12 +110,10 @@ class Scene(NamedTuple):
         return time.monotonic()
 
     def wait(self, true: Callable[[], Any], wait_s: float = 5) -> Any:
-        return self.mesh.wait(true, wait_s)
-
-
-def write_kubeconfig(path: Path, api: Kubernetes, token: str) -> None:
-    """Name this server and this token."""
-    kubeconfig(path, f"http://127.0.0.1:{api.port}", {"token": token})
+        try:
+            return self.mesh.wait(true, wait_s)
+        except AssertionError as vain:
+            raise AssertionError(f"{vain}\n{self.discovery()}") from None
 
 
 def discovery(folder: Path, consul_port: int) -> dict[str, Any]:
@@ -108,6 +124,7 @@ def discovery(folder: Path, consul_port: int) -> dict[str, Any]:
             "address": f"http://{CONSUL_IP}:{consul_port}",
             "token_file": str(folder / "consul-token"),
         },
+        "dns": [{"name": "shelf", "host": "shelf.example.com", "port": 80}],
         "registration": {"state": str(folder / "state.db")},
     }
 
@@ -119,7 +136,7 @@ def entry(name: str, *endpoints: str) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def scene(folder: Path) -> Iterator[Scene]:
-    """Begin with everything but the right tokens: the registries refuse the agent."""
+    """Begin with everything but the right token for Consul, which refuses the agent."""
     with contextlib.ExitStack() as stack:
         space = stack.enter_context(island())
         for cidr in ("10.1.0.1/16", f"{CONSUL_IP}/32", f"{ORDERS}/24"):
@@ -128,31 +145,38 @@ def scene(folder: Path) -> Iterator[Scene]:
         town.tell("serve", host="0.0.0.0", port=8080)
         # Whoever is not carried meets the virtual IP itself.
         town.tell("serve", host="0.0.0.0", port=80)
+        names = stack.enter_context(nameserver(space, "127.0.0.1", **{"shelf.example.com": "10.1.8.1"}))
         api = stack.enter_context(kubernetes(space))
         api.take_tokens(KUBERNETES_TOKEN)
-        consul = stack.enter_context(
-            consul_agent(
-                space, folder, token=CONSUL_TOKEN, client_addr=f"127.0.0.1 {CONSUL_IP}", acl=ACL
-            )
+        listens = f"127.0.0.1 {CONSUL_IP}"
+        cart_keeper = stack.enter_context(
+            consul(space, folder, token=CONSUL_TOKEN, client_addr=listens, acl=ACL)
         )
-        write_kubeconfig(folder / "kubeconfig", api, WRONG_TOKEN)
+        user = {"token": KUBERNETES_TOKEN}
+        kubeconfig(folder / "kubeconfig", f"http://127.0.0.1:{api.port}", user)
         (folder / "consul-token").write_text(WRONG_TOKEN)
         mesh = Mesh(
             space,
             rung="ebpf",
-            services=[entry("ladder", "10.1.5.3:8081")],
-            discovery=discovery(folder, consul.port),
+            services=[entry("ladder", "10.1.5.3:8081"), entry("shed", "10.1.3.1:8080")],
+            discovery=discovery(folder, cart_keeper.port),
+            dns={"servers": ["127.0.0.1"]},
             health_checks=HEALTH_CHECKS,
         )
         stack.enter_context(mesh)
         name = unique("shop")
         answer = mesh.add(name)
         assert answer.status == 201, answer
-        stack.callback(mesh.remove, name)
+        stack.callback(_removed, mesh, name)
         shop = stack.enter_context(pages(space, answer.body["cgroup"]))
-        made = Scene(mesh, api, consul, shop, town)
+        made = Scene(mesh, api, cart_keeper, names, shop, town, folder, [])
         _fill(made)
         yield made
+
+
+def _removed(mesh: Mesh, name: str) -> None:
+    with contextlib.suppress(OSError):  # the agent may have ended
+        mesh.remove(name)
 
 
 def _fill(made: Scene) -> None:
@@ -162,7 +186,7 @@ def _fill(made: Scene) -> None:
     made.slices("checked", "10.1.2.1", "10.1.2.2")
     made.slices("ladder", "10.1.5.1", port=8081)
     for ip in ("10.1.4.1", "10.1.4.2"):
-        made.consul.register("carts", ip)
+        made.consul.register("carts", ip, port=80)
     made.consul.register("ladder", "10.1.5.2", port=8081)
     for ip in ("10.1.5.1", "10.1.5.2", "10.1.5.3"):
         made.town.tell("serve", host=ip, port=8081)

@@ -87,6 +87,9 @@ class ApiServer:
         self.tokens: set[str] | None = None
         """Which bearer tokens it takes; None: any, and none."""
         self.forbidden: Callable[[Request], bool] = lambda _: False
+        self.echo = False
+        """Whether it repeats the token that it was shown when it forbids something."""
+        self.readyz = Wrong(200, raw=b"ok")
         self.bookmark_s = 60.0
         self.chop: int | None = None
         """Into how small chunks a watch is cut; None: a chunk an event, as the real one does."""
@@ -153,16 +156,21 @@ class ApiServer:
         """Answer the next so many requests of a sort wrong."""
         self._wrongs.append((when, itertools.repeat(wrong, times)))
 
+    def stop_failing(self) -> None:
+        """Answer all requests right."""
+        self._wrongs.clear()
+
     def wrong_for(self, request: Request) -> Wrong | None:
         if not request.resource:
             return None
-        for when, wrongs in self._wrongs:
+        for when, wrongs in list(self._wrongs):
             if when(request) and (wrong := next(wrongs, None)):
                 return wrong
         if self.tokens is not None and request.token not in self.tokens:
             return Wrong(401, "Unauthorized")
         if self.forbidden(request):
-            return Wrong(403, f'{request.resource} is forbidden: User "test" cannot list them')
+            who = request.token if self.echo else "test"
+            return Wrong(403, f'{request.resource} is forbidden: User "{who}" cannot list them')
         return None
 
     def serves(self, group: str | None, version: str | None, resource: str) -> bool:
@@ -220,7 +228,7 @@ class _Connection(BaseHTTPRequestHandler):
         if wrong is not None:
             self._answer_wrong(wrong)
         elif url.path == "/readyz":
-            self._answer(200, b"ok", "text/plain")
+            self._answer_wrong(api.readyz)
         elif not match or not api.serves(found["group"], found["version"], request.resource):
             self._answer(404, b"404 page not found\n", "text/plain")
         elif request.watches:

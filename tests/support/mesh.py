@@ -72,6 +72,7 @@ class Mesh:
             "workers": 1,
             "catalog": {"file": str(self.catalog_file)},
             "paths": {"control": str(self.control), "pins": str(self.pins), "cache": str(CACHE)},
+            "discovery": {"registration": {"state": str(self.folder / "state.db")}},
             "log": {"level": "debug", "format": "text"},
             **settings,
         }

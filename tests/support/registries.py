@@ -4,23 +4,18 @@ Does not know the mesh, nor what the registries are told.
 """
 
 import contextlib
-import functools
 import itertools
 import json
 import signal
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import trio
-
-from tests.support import consul
 from tests.support.namespace import Namespace
 from tests.support.pages import popen
 from tests.support.world import App
 
-T = TypeVar("T")
 _numbers = itertools.count()
 
 
@@ -72,53 +67,47 @@ def kubernetes(space: Namespace) -> Iterator[Kubernetes]:
         yield Kubernetes(App(process), json.loads(process.stdout.readline())["port"])
 
 
-class ConsulAgent:
-    """A Consul agent in a namespace, which keeps its data over a restart."""
+class Consul:
+    """A Consul agent (consul_program.py) which keeps its data over a restart."""
 
-    def __init__(self, space: Namespace, folder: Path, **how: Any) -> None:
-        """Prepare; `how` is said to consul.Agent."""
-        self._space = space
-        self.agent = consul.Agent(folder, **how)
+    def __init__(self, program: App, port: int) -> None:
+        self._program = program
+        self.port = port
 
-    @property
-    def port(self) -> int:
-        return int(self.agent.address.rpartition(":")[2])
-
-    def _do(self, job: Callable[[], Awaitable[T]]) -> T:
-        return self._space.run(functools.partial(trio.run, job))  # type: ignore[arg-type]
+    def kill(self) -> None:
+        """End it at once, until `start`."""
+        self._program.tell("kill")
 
     def start(self) -> None:
         """Start it, and wait until it leads itself."""
-        self._do(self.agent.start)
+        self._program.tell("start")
 
-    def kill(self) -> None:
-        """End it at once."""
-        # Not in the namespace: trio would keep a thread of it for later.
-        trio.run(self.agent.kill)
-
-    def register(self, name: str, ip: str, port: int = 8080, **words: Any) -> None:
-        """Register an instance under its address."""
-        words |= {"id": ip, "Address": ip, "port": port}
-        self._do(functools.partial(self.agent.register, name, **words))
+    def register(self, name: str, ip: str, port: int) -> None:
+        """Register an instance under its address, with a check that passes."""
+        self._program.tell("register", name=name, ip=ip, port=port)
 
     def mark(self, ip: str, how: str) -> None:
         """Set the check of an instance: pass, warn or fail."""
-        self._do(functools.partial(self.agent.mark, ip, how))
+        self._program.tell("mark", id_=ip, how=how)
 
     def deregister(self, ip: str) -> None:
-        self._do(functools.partial(self.agent.deregister, ip))
+        self._program.tell("deregister", id_=ip)
 
 
 @contextlib.contextmanager
-def consul_agent(space: Namespace, folder: Path, *, token: str = "", **config: Any) -> Iterator[ConsulAgent]:
-    """Run a Consul agent until the block ends."""
-    made = ConsulAgent(space, folder, lasting=True, config=config)
-    made.agent.token = token
-    try:
-        made.start()
-        yield made
-    finally:
-        made.kill()
+def consul(space: Namespace, folder: Path, *, token: str = "", **config: Any) -> Iterator[Consul]:
+    """Run a Consul agent on the namespace's loopback until the block ends."""
+    words = json.dumps({"token": token, "config": config})
+    argv = [sys.executable, "-m", "tests.support.consul_program", str(folder), words]
+    with popen(space, argv) as process:
+        assert process.stdin
+        assert process.stdout
+        address = json.loads(process.stdout.readline())["address"]
+        try:
+            yield Consul(App(process), int(address.rpartition(":")[2]))
+        finally:
+            process.stdin.close()
+            process.wait(15)
 
 
 @contextlib.contextmanager
@@ -126,9 +115,41 @@ def cut_off(space: Namespace, ip: str, port: int) -> Iterator[Callable[[], None]
     """Let every packet to or from there be lost, until what is given is called or the block ends."""
     table = f"cut{next(_numbers)}"
     rules = f"add table inet {table}; add chain inet {table} in {{ type filter hook input priority -300; }}; "
-    rules += f"add rule inet {table} in ip daddr {ip} tcp dport {port} drop; "
-    rules += f"add rule inet {table} in ip saddr {ip} tcp sport {port} drop"
+    rules += f"add rule inet {table} in ip daddr {ip} th dport {port} drop; "
+    rules += f"add rule inet {table} in ip saddr {ip} th sport {port} drop"
     space.command("nft", rules)
     with contextlib.ExitStack() as undo:
         undo.callback(space.command, "nft", f"delete table inet {table}")
         yield undo.close
+
+
+class Nameserver:
+    """A DNS server (dns_program.py)."""
+
+    def __init__(self, program: App) -> None:
+        self._program = program
+
+    def asked(self) -> list[tuple[str, str, str, int]]:
+        """Say what was asked since this was asked last: name, type, transport, and how much is taken."""
+        return [(*one,) for one in self._program.tell("", know={})["asked"]]
+
+    def know(self, name: str, ip: str) -> None:
+        """Answer with this address from now on."""
+        self._program.tell("", know={name: ip})
+
+    def pause(self) -> None:
+        """Fall silent."""
+        self._program.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._program.process.send_signal(signal.SIGCONT)
+
+
+@contextlib.contextmanager
+def nameserver(space: Namespace, host: str, **addresses: str) -> Iterator[Nameserver]:
+    """Answer with these addresses of these names until the block ends."""
+    argv = [sys.executable, "-m", "tests.support.dns_program", host, json.dumps(addresses)]
+    with popen(space, argv) as process:
+        assert process.stdout
+        assert process.stdout.readline(), "the name server did not start"
+        yield Nameserver(App(process))
