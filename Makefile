@@ -14,7 +14,7 @@ PYTEST := $(PY) -m pytest
 ARGS ?=
 SECONDS_EACH := $(if $(SECONDS),$(SECONDS),30)
 
-.PHONY: help setup setup-test demo test unit lint check soak bench fuzz golden lock clean kernel-matrix
+.PHONY: help setup setup-test demo test test-kube unit lint check soak bench fuzz golden lock clean kernel-matrix
 
 help: ## Show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
@@ -30,6 +30,10 @@ demo: setup ## Mesh three real servers and real clients, and show what happened 
 
 test: setup-test ## Run all tests but bench and soak; as root, or the kernel's tests skip (ARGS="-k relay")
 	@$(PYTEST) $(ARGS)
+
+test-kube: setup-test ## Test against a real Kubernetes API server, which is built the first time (minutes)
+	@tools/kube.sh
+	@MESHTRIO_KUBE=1 $(PYTEST) tests/kube $(ARGS)
 
 unit: setup ## Run the tests that need neither root nor the kernel
 	@$(PYTEST) -m "not kernel and not world" $(ARGS)

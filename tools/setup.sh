@@ -30,7 +30,7 @@ readonly PEERS=(
     "iperf3=iperf3" "/usr/lib/postgresql/15/bin/postgres=postgresql"
     "/usr/lib/postgresql/15/bin/pgbench=postgresql-contrib" "mariadbd=mariadb-server"
     "mariadb=mariadb-client" "clang=clang" "bpftool=bpftool" "nft=nftables" "tcpdump=tcpdump"
-    "ip=iproute2" "node=nodejs" "dig=bind9-dnsutils"
+    "ip=iproute2" "node=nodejs" "dig=bind9-dnsutils" "openssl=openssl"
 )
 
 say() { printf 'setup: %s\n' "$*" >&2; }

@@ -31,8 +31,8 @@ def _lines(settings: Kubernetes) -> "Callable[[], Line]":
     from meshtrio.discover.kubernetes_client import Line
 
     if is_first:
-        # What it made lives for ever. To look at it in each full collection would hold all tasks up, for 30 ms
-        # on a quiet machine and 200 ms on a busy one.
+        # What it made lives for ever. To look at it in each full collection would hold all tasks up, for 30
+        # ms on a quiet machine and 200 ms on a busy one.
         gc.freeze()
     access = Access(settings)
     return lambda: Line(access)
