@@ -7,14 +7,18 @@ SHELL := /bin/bash
 MAKEFLAGS += --no-print-directory
 
 # The environment in .venv decides what Python sees, not the caller's shell.
-unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP
+unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONDONTWRITEBYTECODE
 
 PY := .venv/bin/python
 PYTEST := $(PY) -m pytest
 ARGS ?=
+# Tests run in this many processes. Most of the long ones wait, and many look at how long something took:
+# more processes would make each other late.
+PARTS ?= 2
+IN_PARTS := --numprocesses $(PARTS) --dist loadfile
 SECONDS_EACH := $(if $(SECONDS),$(SECONDS),30)
 
-.PHONY: help setup setup-test demo test test-kube unit lint check soak bench fuzz golden lock clean kernel-matrix
+.PHONY: help setup setup-test demo test test-kube unit lint types check soak bench fuzz golden lock clean kernel-matrix
 
 help: ## Show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
@@ -29,22 +33,24 @@ demo: setup ## Mesh three real servers and real clients, and show what happened 
 	@.venv/bin/meshtrio demo $(ARGS)
 
 test: setup-test ## Run all tests but bench and soak; as root, or the kernel's tests skip (ARGS="-k relay")
-	@$(PYTEST) $(ARGS)
+	@$(PYTEST) $(IN_PARTS) $(ARGS)
 
 test-kube: setup-test ## Test against a real Kubernetes API server, which is built the first time (minutes)
 	@tools/kube.sh
 	@MESHTRIO_KUBE=1 $(PYTEST) tests/kube $(ARGS)
 
 unit: setup ## Run the tests that need neither root nor the kernel
-	@$(PYTEST) -m "not kernel and not world" $(ARGS)
+	@$(PYTEST) $(IN_PARTS) -m "not kernel and not world" $(ARGS)
 
-lint: setup ## Check format, lint, types and the tree's own rules
+lint: types ## Check format, lint, types and the tree's own rules
+	@$(PYTEST) -q tests/style
+
+types: setup # The part of lint that is not among the tests
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
-	@$(PYTEST) -q tests/style
 
-check: lint test ## Run all that a change must pass: lint and test
+check: types test ## Run all that a change must pass: lint and test (the tree's own rules are tests)
 
 soak: setup-test ## Run the long tests: gigabytes, thousands of connections, every byte compared
 	@$(PYTEST) --soak $(ARGS)

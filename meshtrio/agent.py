@@ -25,6 +25,7 @@ from meshtrio.admin.registration import file_token, registration_routes
 from meshtrio.admin.server import Sockets, open_sockets, serve
 from meshtrio.catalog_answers import CatalogAnswers
 from meshtrio.config.schema import Config
+from meshtrio.config.secrecy import shown
 from meshtrio.intercept.workload import Spec, Workload, WorkloadError
 from meshtrio.notify import notify
 from meshtrio.observe import log
@@ -215,9 +216,9 @@ class Agent:
         """See Answers."""
         return control.readiness(self.parts)
 
-    def metrics(self) -> bytes:
+    async def metrics(self) -> bytes:
         """See Answers."""
-        return control.metrics(self.parts)
+        return await control.metrics(self.parts)
 
     def status(self) -> dict[str, object]:
         """See Answers."""
@@ -225,7 +226,7 @@ class Agent:
 
     def configuration(self) -> Config:
         """See Answers."""
-        return self.parts.config
+        return shown(self.parts.config)
 
     async def connections(self) -> dict[str, object]:
         """See Answers."""

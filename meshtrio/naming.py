@@ -38,8 +38,9 @@ class Naming:
         """Give signs of life in this kernel map from now on."""
         self._heartbeat = Heartbeat(heartbeat, BEAT_OF_RESOLVER)
 
-    def replace(self, settings: Dns) -> None:
+    def replace(self, settings: Dns, *, datacenter: str) -> None:
         """Let other settings hold for queries from now on."""
+        self.resolver.datacenter = datacenter
         self.resolver.settings = settings
 
     def opened(self, door: DnsDoor) -> None:

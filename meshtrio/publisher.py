@@ -63,14 +63,10 @@ class Publisher:
                 concerned |= _vips_asked_for(seat, old, key) | _vips_asked_for(seat, snapshot, key)
             for address in concerned:
                 seat.tell(("address", address), Resolved(address, brief(snapshot.lookup(address))))
-        touched = changed.addresses | {
-            address
-            for key in changed.services
-            for address in _addresses(old, key) | _addresses(snapshot, key)
-        }
-        self._note_r0(touched, changed.services, old)
-        known = {address for address in touched if snapshot.has(address)}
-        self._change_map(add=known, drop=touched - known)
+        # An address that comes or goes has another owner, so it is among these.
+        self._note_r0(changed.addresses, changed.services, old)
+        known = {address for address in changed.addresses if snapshot.has(address)}
+        self._change_map(add=known, drop=changed.addresses - known)
 
     def answer(self, seat: Seat, question: Resolve | Forget) -> None:
         """Answer a worker, and remember that it asked."""

@@ -153,8 +153,8 @@ class Sources:
                 async for news in receive:
                     now = time.time()
                     if isinstance(news, Fresh):
-                        sink.say({service.key: service for service in news.value}, complete=True)
-                        self.hub.publish_now()
+                        await sink.say_all({service.key: service for service in news.value})
+                        await self.hub.publish_changed()
                         stream.heard(1, now)
                         stream.lives(str(stream.events), now)
                         self.file_fault = ""

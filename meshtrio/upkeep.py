@@ -5,6 +5,7 @@ Knows the parts of an agent and which of them must hear what; agent.py says when
 outlives its functions.
 """
 
+import operator
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import trio
 
 from meshtrio.config.change import diff, held_back
 from meshtrio.config.schema import Config
+from meshtrio.config.secrecy import shown
 from meshtrio.control import Parts
 from meshtrio.discover.file import Followed, Fresh, Spoilt, follow
 from meshtrio.fleet import Fleet, Seat
@@ -164,7 +166,8 @@ class Upkeep:
             log.warning("some settings wait for a restart", settings=waiting)
         parts.config = held_back(old, wanted)
         for change in changes:
-            log.info("setting changed", path=change.path, old=str(change.old), new=str(change.new))
+            was, is_now = (operator.attrgetter(change.path)(shown(one)) for one in (old, wanted))
+            log.info("setting changed", path=change.path, old=str(was), new=str(is_now))
         if parts.config == old:
             return
         log.set_up(parts.config.log)
@@ -173,7 +176,7 @@ class Upkeep:
         parts.registry.catcher.surroundings = self._surroundings()
         parts.fleet.tell(("settings",), self._settings())
         parts.sources.reconfigure(parts.config)
-        parts.naming.replace(parts.config.dns)
+        parts.naming.replace(parts.config.dns, datacenter=parts.config.discovery.consul.datacenter)
 
     def _surroundings(self) -> Surroundings:
         config = self.parts.config

@@ -8,21 +8,31 @@ Four promises:
 - A test that leaves a file descriptor or a child process fails (`kernel` and `world` tests, and any test
   for descriptors); a session that leaves a cgroup, pin, table, program or process fails, with its name.
 - Hypothesis runs in a profile: fast, ci or deep, by HYPOTHESIS_PROFILE or --hypothesis-profile.
+
+All of it holds also for a run in several processes (`-n`, as `make test` does it): the parts are one run, and
+what it left behind is looked for when all of them have ended.
 """
 
 import difflib
 import functools
 import gc
 import importlib.util
+import logging
 import os
 import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 
 from tests.support import leaks
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler import Scheduling
+    from xdist.workermanage import WorkerController
 
 GOLDEN = Path(__file__).parent / "golden"
 GRACE_S = 5.0
@@ -58,6 +68,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if _is_part(config):
+        leaks.RUN_ID = os.environ[leaks.RUN_NAME] = config.workerinput["run"]  # type: ignore[attr-defined]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: "WorkerController") -> None:
+    node.workerinput["run"] = leaks.RUN_ID
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: "Producer") -> "Scheduling | None":
+    from tests.support.parts import by_file  # needs pytest-xdist, which is here if this is called
+
+    return by_file(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+def _is_part(config: pytest.Config) -> bool:
+    """Say whether this process runs a part of the tests, for another that sums up."""
+    return hasattr(config, "workerinput")
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     soak = bool(config.getoption("--soak"))
     other = {item for item in items if bool(item.get_closest_marker("soak")) != soak}
@@ -66,6 +98,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in other]
     if other:
         config.hook.pytest_deselected(items=list(other))
+    if _is_part(config):
+        # The files of the outer rings first: they are the long ones, and the last file has no company.
+        outer = {item.path for item in items if item.get_closest_marker("world")}
+        items.sort(key=lambda item: item.path not in outer)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -167,16 +203,26 @@ def nothing_left_open(request: pytest.FixtureRequest) -> Iterator[None]:
         pytest.fail("the test left open: " + ", ".join(names), pytrace=False)
 
 
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """Take back what a test set up of our logger: an agent in this process would keep it from caplog."""
+    logger = logging.getLogger("meshtrio")
+    before = logger.handlers[:], logger.level, logger.propagate
+    yield
+    logger.handlers[:], logger.level, logger.propagate = before
+
+
 def _new_descriptors(before: dict[int, str]) -> list[str]:
     return [f"{fd} -> {target}" for fd, target in leaks.descriptors().items() if before.get(fd) != target]
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
-    session.config.stash[_before] = leaks.left_now()
+    if not _is_part(session.config):
+        session.config.stash[_before] = leaks.left_now()
 
 
-# First: the summary, which other plugins print from here, must know the final exit status.
-@pytest.hookimpl(tryfirst=True)
+# Last, when the parts have ended, and yet before the summary, which wraps this hook.
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     before = session.config.stash.get(_before, None)
     if before is None or session.config.getoption("collectonly"):

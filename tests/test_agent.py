@@ -84,6 +84,7 @@ def setting(folder: Path, *, private: bool = False, **settings: Any) -> Setting:
         "source_address": "fixed",
         "ports": {"inbound": inbound, "outbound": outbound, "admin": admin},
         "paths": {"control": str(folder / "control.sock"), "pins": str(folder), "cache": str(folder)},
+        "discovery": {"registration": {"state": str(folder / "state.db")}},
         "timeouts": {"drain_s": 1},
         "log": {"level": "warning"},
         **settings,
@@ -136,14 +137,16 @@ def our_tables(space: Namespace) -> list[str]:
 
 
 async def test_a_life(tmp_path: Path, manager: Callable[[], list[str]]) -> None:
-    async with living(setting(tmp_path, workers=2)) as agent:
+    checks = [{"service": "web", "headers": {"key": "s3cret"}}]
+    async with living(setting(tmp_path, workers=2, health_checks=checks)) as agent:
         assert manager() == ["READY=1"]
         assert await ask(agent, "GET", "/readyz") == (200, {"ready": True, "missing": []})
         status, said = await ask(agent, "GET", "/v1/status")
         assert (status, said["ready"], said["pid"], len(said["workers"])) == (200, True, os.getpid(), 2)
-        assert (await ask(agent, "GET", "/v1/config"))[1]["node"] == socket.gethostname()
+        shown = (await ask(agent, "GET", "/v1/config"))[1]
+        assert (shown["node"], shown["health_checks"][0]["headers"]) == (socket.gethostname(), {"key": "..."})
         assert (await ask(agent, "GET", "/v1/connections"))[1]["silent_workers"] == 0
-        assert b"meshtrio_ready 1.0" in agent.metrics()
+        assert b"meshtrio_ready 1.0" in await agent.metrics()
         stream = await trio.open_tcp_stream("127.0.0.1", agent.parts.config.ports.admin)
         async with stream:
             await stream.send_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")

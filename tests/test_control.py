@@ -117,6 +117,7 @@ def test_status_says_everything() -> None:
         "fault": "worse",
         "not_in_kernel_map": 0,
     }
+    assert said["state"] == {"path": "/var/lib/meshtrio/state.db", "fault": ""}
     assert said["agent"]["rss_bytes"] > 1 << 20
     assert said["workers"] == [
         {
@@ -133,20 +134,20 @@ def test_status_says_everything() -> None:
     assert (said["workloads"], said["outcomes"], said["hooks"]) == ([], {"idle": 3}, {})
 
 
-def test_a_worker_that_sits_is_measured() -> None:
+async def test_a_worker_that_sits_is_measured() -> None:
     made = ready_parts()
     made.fleet.seats[0].pid = os.getpid()
     said: Any = control.status(made)
     assert said["workers"][0]["rss_bytes"] > 1 << 20
-    assert ("meshtrio_resident_memory_bytes", "worker-0") in values(control.metrics(made))
+    assert ("meshtrio_resident_memory_bytes", "worker-0") in values(await control.metrics(made))
 
 
-def test_a_worker_inside_is_measured_once() -> None:
+async def test_a_worker_inside_is_measured_once() -> None:
     made = ready_parts(0)
     made.fleet.seats[0].pid = os.getpid()
     said: Any = control.status(made)
     assert said["workers"][0]["inside_agent"] is True
-    assert ("meshtrio_resident_memory_bytes", "worker-0") not in values(control.metrics(made))
+    assert ("meshtrio_resident_memory_bytes", "worker-0") not in values(await control.metrics(made))
 
 
 def test_the_rung_without_a_kernel() -> None:
@@ -161,12 +162,12 @@ def test_the_rung_without_a_kernel() -> None:
     }
 
 
-def test_metrics_say_how_it_is() -> None:
+async def test_metrics_say_how_it_is() -> None:
     made = ready_parts(2)
     made.fleet.seats[1].restarts = 4
     made.publisher.replace(made.publisher.snapshot.with_services([WEB]))
     made.sums.add(Tally([Count("inbound", "shop", "w", Outcome.CARRIED, 3, 5, 7)], []))
-    said = values(control.metrics(made))
+    said = values(await control.metrics(made))
     assert said["meshtrio_ready",] == 1
     assert said["meshtrio_services",] == 1
     assert said["meshtrio_catalog_version",] == 1
@@ -177,7 +178,7 @@ def test_metrics_say_how_it_is() -> None:
     closed = {key: value for key, value in said.items() if key[0] == "istio_tcp_connections_closed_total"}
     assert list(closed.values()) == [3]
     made.draining = True
-    assert values(control.metrics(made))["meshtrio_ready",] == 0
+    assert values(await control.metrics(made))["meshtrio_ready",] == 0
 
 
 class Answering(Fleet):
@@ -186,6 +187,27 @@ class Answering(Fleet):
     async def live(self) -> list[tuple[Seat, Live]]:
         await trio.lowlevel.checkpoint()
         return [(self.seats[0], Live(1, [ENDED], 2)), (self.seats[1], Live(1, [ENDED, ENDED], 3))]
+
+
+async def test_while_metrics_are_written_others_have_their_turn_and_go_on_counting() -> None:
+    made = ready_parts()
+    made.sums.add(
+        Tally([Count("outbound", "shop", f"s{at}", Outcome.IDLE, 1, 0, 0) for at in range(2000)], [])
+    )
+    said, turns = b"", 0
+
+    async def scrape() -> None:
+        nonlocal said
+        said = await control.metrics(made)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(scrape)
+        while not said:
+            await trio.sleep(0.001)
+            turns += 1
+            made.sums.add(Tally([Count("outbound", "shop", f"t{turns}", Outcome.IDLE, 1, 0, 0)], []))
+    assert said.count(b"istio_tcp_connections_closed_total{") in range(2000, 2003)
+    assert turns > 2
 
 
 async def test_connections_are_those_of_all_workers_and_the_last_ended_first() -> None:
@@ -240,6 +262,9 @@ async def test_a_workload_is_described(rung: str, kernel: Kernel, place: Place) 
         (one,) = said["workloads"]
         assert (one["name"], one["rung"], one["pid"], one["on_agent_loss"]) == ("shop", rung, 7, "closed")
         assert (one["cgroup"], one["source_address"]) == (str(place.group), "fixed")
+        assert (one["dns_port"], one["why_no_dns"]) == (added.dns.port if added.dns else 0, "")
+        added.why_no_dns = "no hooks"
+        assert control.workload(added)["why_no_dns"] == "no hooks"
         assert one["netns"] == added.spec.netns
         assert one["outbound_port"] == added.capture.outbound.port
         listening = place.space.command("ss", "-Hltn")
@@ -251,13 +276,16 @@ async def test_a_workload_is_described(rung: str, kernel: Kernel, place: Place) 
             place.caught(added, "10.0.0.1")
             now: Any = control.status(made)
             assert now["hooks"]["redirected"] == before + 1
-            assert values(control.metrics(made))["meshtrio_hook_decisions_total", "redirected"] == before + 1
-            assert values(control.metrics(made))["meshtrio_workloads",] == 1
+            assert (
+                values(await control.metrics(made))["meshtrio_hook_decisions_total", "redirected"]
+                == before + 1
+            )
+            assert values(await control.metrics(made))["meshtrio_workloads",] == 1
         made.config = msgspec.structs.replace(made.config, rung="nft")
         assert control.rung(made)["in_use"] == "nft"
 
 
-def test_sources_and_names_are_in_status_and_metrics() -> None:
+async def test_sources_and_names_are_in_status_and_metrics() -> None:
     made = ready_parts()
     hub = made.sources.hub
     hub.sink("file").say({WEB.key: WEB})
@@ -269,7 +297,7 @@ def test_sources_and_names_are_in_status_and_metrics() -> None:
     assert said["discovery"]["levels"] == {"live": 1, "last_known": 0, "dns": 0, "static": 0}
     assert [(one["source"], one["state"]) for one in said["discovery"]["sources"]] == [("file", "retrying")]
     assert (said["dns"]["capture"], said["dns"]["doors"], said["dns"]["queries"]["answered"]) == (True, 0, 7)
-    found = values(control.metrics(made))
+    found = values(await control.metrics(made))
     assert found["meshtrio_services_by_level", "live"] == 1
     assert found["meshtrio_endpoints", "healthy"] == 1
     assert found["meshtrio_discovery_stream_up", "file", "services.yaml"] == 0

@@ -40,11 +40,11 @@ async def running(naming: Naming) -> AsyncIterator[None]:
         nursery.cancel_scope.cancel()
 
 
-async def ask(door: DnsDoor, within_s: float = 1.0) -> list[str]:
+async def ask(door: DnsDoor, within_s: float = 1.0, *, name: str = NAME) -> list[str]:
     """Ask at a door; nothing if nobody answers."""
     with trio.socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         await sock.connect(("127.0.0.1", door.port))
-        await sock.send(query(NAME))
+        await sock.send(query(name))
         with trio.move_on_after(within_s):
             return lines(await sock.recv(2048))
     return []
@@ -80,6 +80,16 @@ async def test_a_door_that_closed_before_it_was_served_is_not(door: DnsDoor) -> 
     naming.closed(door)
     async with running(naming):
         assert await ask(door, 0.1) == []
+
+
+async def test_other_settings_hold_for_the_next_query(door: DnsDoor) -> None:
+    naming = made()
+    naming.opened(door)
+    async with running(naming):
+        assert (await ask(door, name="web.service.north.consul"))[:1] == ["SERVFAIL"], "nobody to be asked"
+        naming.replace(Dns(ttl_s=7), datacenter="north")
+        code, first, *_ = await ask(door, name="web.service.north.consul")
+        assert (code, first.split()[1]) == ("NOERROR", "7")
 
 
 async def test_a_bug_at_one_door_harms_no_other_and_it_begins_anew(

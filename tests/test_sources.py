@@ -48,7 +48,8 @@ async def running(made: Sources) -> AsyncIterator[Sources]:
 
 
 def made_of(settings: Config) -> Sources:
-    return Sources(settings, Publisher([]), lambda: None)
+    # Private, so that it does not read and write what an agent of this machine keeps.
+    return Sources(settings, Publisher([]), lambda: None, private=True)
 
 
 async def eventually(true: Callable[[], object]) -> None:

@@ -190,6 +190,25 @@ async def test_the_log_follows(desk: Desk, capsys: pytest.CaptureFixture[str]) -
         assert " error   the catalog file cannot be used" in lines[0]
 
 
+async def test_no_secret_of_a_probe_is_in_the_log(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
+    async with following(desk):
+        desk.write_config(health_checks=[{"service": "web", "headers": {"authorization": "s3cret"}}])
+        await eventually(lambda: desk.parts.config.health_checks)
+        desk.write_config(health_checks=[])
+        await eventually(lambda: not desk.parts.config.health_checks)
+    fields = [record.__dict__.get("fields") for record in caplog.records if "changed" in record.message]
+    assert len(fields) == 2
+    assert "s3cret" not in str(fields)
+
+
+async def test_names_follow_their_settings(desk: Desk) -> None:
+    async with following(desk):
+        discovery = {**desk.settings["discovery"], "consul": {"datacenter": "north"}}
+        desk.write_config(dns={"ttl_s": 7}, discovery=discovery)
+        await eventually(lambda: desk.parts.naming.resolver.settings.ttl_s == 7)
+        assert desk.parts.naming.resolver.datacenter == "north"
+
+
 async def test_a_file_that_nobody_can_read_is_not_followed(tmp_path: Path) -> None:
     async with following(Desk(tmp_path, follows=False)) as desk:
         with trio.fail_after(1):

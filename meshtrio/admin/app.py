@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, Protocol
 
 import msgspec
+import trio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
@@ -22,6 +23,8 @@ from meshtrio.observe import log
 
 BODY_BYTES = 64 * 1024
 """The longest request body. Longer: 413."""
+BODY_S = 10.0
+"""How long a request body may take to come. Longer: 408."""
 
 
 class Answers(Protocol):
@@ -34,7 +37,7 @@ class Answers(Protocol):
     def readiness(self) -> list[str]:
         """Say what is still missing for being ready; empty when nothing is."""
 
-    def metrics(self) -> bytes:
+    async def metrics(self) -> bytes:
         """Return all metrics in Prometheus's text format."""
 
     def status(self) -> Any:
@@ -135,7 +138,7 @@ def _reading(answers: Answers) -> list[Route]:
         return answer_json({"ready": not missing, "missing": missing}, 503 if missing else 200)
 
     async def metrics(request: Request) -> Response:
-        return Response(answers.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
+        return Response(await answers.metrics(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return [
         Route("/healthz", healthz, methods=["GET"]),
@@ -177,14 +180,17 @@ def _error(status: int, sentence: str, headers: Mapping[str, str]) -> Response:
 
 
 async def read_body(request: Request) -> bytes:
-    """Read a whole body; HTTPException if it is too long, or ends early."""
+    """Read a whole body; HTTPException if it is too long or too slow, or ends early."""
     body = b""
     try:
-        async with contextlib.aclosing(request.stream()) as chunks:
-            async for chunk in chunks:
-                body += chunk
-                if len(body) > BODY_BYTES:
-                    raise HTTPException(413, f"the body is larger than {BODY_BYTES} bytes")
+        with trio.fail_after(BODY_S):
+            async with contextlib.aclosing(request.stream()) as chunks:
+                async for chunk in chunks:
+                    body += chunk
+                    if len(body) > BODY_BYTES:
+                        raise HTTPException(413, f"the body is larger than {BODY_BYTES} bytes")
     except ClientDisconnect:
         raise HTTPException(400, "the body ended early") from None
+    except trio.TooSlowError:
+        raise HTTPException(408, f"the body took longer than {BODY_S:.0f} s") from None
     return body

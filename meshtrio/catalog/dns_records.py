@@ -28,7 +28,9 @@ TTL_S = (5.0, 300.0)
 """A TTL below is taken for the first, one above for the last."""
 JITTER = 0.1
 """By which part of the TTL asking again may be late. Never early: a cache would tell what we know."""
-BACK_OFF_S = (1.0, 30.0)
+BACK_OFF_S = (1.0, 4.0)
+"""No longer, for five seconds after an outage the truth must be known. A question that nobody answers takes
+another five, so this is no burden."""
 MISSES = 3
 WEIGHT = 1000
 
@@ -98,11 +100,16 @@ class Records:
         return all(known.asked for known in self._known.values())
 
     def is_failing(self) -> bool:
-        """Say whether DNS tells us nothing new: the SRV question fails, or all questions for addresses do."""
+        """Say whether DNS tells us nothing new: the SRV question fails, or all questions for addresses do.
+
+        Those that brought none do not count beside those that did: few hosts have addresses of both families,
+        and that there are none of the other is not asked again for minutes.
+        """
         if self._srv is not None and self._known[self._srv].failures:
             return True
         addresses = [known for question, known in self._known.items() if question != self._srv]
-        return bool(addresses) and all(known.failures for known in addresses)
+        telling = [known for known in addresses if known.records] or addresses
+        return bool(telling) and all(known.failures for known in telling)
 
     def take(self, question: Question, said: Said | None, now: float, luck: float) -> None:
         """Take an answer, or (None) that there was none. `luck` is 0 to 1."""

@@ -24,7 +24,7 @@ from meshtrio.catalog.service import Endpoint, Health, Service, ServicePort
 from meshtrio.catalog.vips import Vips
 
 SOURCES = ("kubernetes", "consul", "dns", "file", "registered")
-"""Who is asked first. A registry's word is live, DNS's is as old as its TTL, a file's as old as its last edit.
+"""Who is asked first. A registry's word is live, DNS's as old as its TTL, a file's as old as its last edit.
 Who registers adds itself to what others describe, and describes a service only where nobody else does."""
 
 REGISTRIES = frozenset(("kubernetes", "consul"))

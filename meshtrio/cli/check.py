@@ -69,6 +69,7 @@ async def _look(config: Any) -> tuple[list[Any], dict[str, list[Any]]]:
     found += list(_agents(config))
     running = found[-1].says.startswith("answers")
     found.append(features.bpffs(config))
+    found.append(features.state(config))
     found.append(await features.compiler())
     found += await features.programs(config)
     found += await network_features.nf_tables()

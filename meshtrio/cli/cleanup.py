@@ -18,7 +18,8 @@ HELP = """Remove everything that meshtrio left in this machine's kernel and file
 dead: hooks, pins, nf_tables tables, routing rules, empty cgroups, control socket, list of workloads.
 
 An agent that ends by SIGTERM leaves nothing, and one that is started again takes over what a killed one
-left: this is for when neither will happen. It refuses while an agent answers (--force: it goes on
+left: this is for when neither will happen. What is meant to last stays: the state file with registrations
+and virtual IPs, and the cache of compiled programs. It refuses while an agent answers (--force: it goes on
 without its hooks). What a running `meshtrio exec` has stays. Established connections live on in
 orphaned workers, which end by themselves with the next agent; --workers ends them now, and cuts what they
 carry.

@@ -84,6 +84,18 @@ def bpffs(config: Config) -> Feature:
     return Feature("bpffs", "missing", says, todo)
 
 
+def state(config: Config) -> Feature:
+    """Look whether registrations and the numbers of virtual IPs would survive a restart."""
+    path = config.discovery.registration.state
+    if not path:
+        return Feature("state file", "note", "none is configured: registrations end with the agent")
+    there = next(one for one in (Path(path), *Path(path).parents) if os.access(one, os.F_OK))
+    if os.access(there, os.W_OK):
+        return Feature("state file", "ok", f"{path} can be written")
+    says = f"{path} cannot be written, so registrations end with the agent"
+    return Feature("state file", "note", says, "set discovery.registration.state")
+
+
 async def compiler() -> Feature:
     """Look whether a child process of ours finds bcc."""
     code = "import bcc; print(getattr(bcc, '__version__', '') or 'found')"

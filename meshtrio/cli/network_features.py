@@ -93,19 +93,27 @@ def _new_netns() -> int:
 
 def ports(config: Config, *, agent_runs: bool) -> Iterator[Feature]:
     """Look whether an agent could listen."""
-    wanted = (("outbound", "127.0.0.1"), ("inbound", "127.0.0.1"), ("admin", config.admin.bind))
+    wanted = [("outbound", "127.0.0.1"), ("inbound", "127.0.0.1"), ("admin", config.admin.bind)]
+    if config.dns.capture:
+        wanted.append(("dns", "127.0.0.1"))
     for name, host in wanted:
         port = getattr(config.ports, name)
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
+        try:
+            _bind(host, port, socket.SOCK_STREAM)
+            if name == "dns":
+                _bind(host, port, socket.SOCK_DGRAM)
+            yield Feature(f"port {name}", "ok", f"{port} is free")
+        except OSError as cause:
+            says = f"{port}: {cause.strerror}"
+            if agent_runs:
+                yield Feature(f"port {name}", "ok", f"{port} is the agent's")
+            else:
+                todo = f"ss -ltunp 'sport = {port}' says whose it is; or set ports.{name}"
+                yield Feature(f"port {name}", "missing", says, todo)
+
+
+def _bind(host: str, port: int, kind: socket.SocketKind) -> None:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as probe:
+        if kind == socket.SOCK_STREAM:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-                yield Feature(f"port {name}", "ok", f"{port} is free")
-            except OSError as cause:
-                says = f"{port}: {cause.strerror}"
-                if agent_runs:
-                    yield Feature(f"port {name}", "ok", f"{port} is the agent's")
-                else:
-                    todo = f"ss -ltnp 'sport = {port}' says whose it is; or set ports.{name}"
-                    yield Feature(f"port {name}", "missing", says, todo)
+        probe.bind((host, port))

@@ -22,6 +22,7 @@ Examples:
      "rung": {"configured": "auto", "in_use": "ebpf", "why": "", "pinned": true, ...},
      "config": {"path": ..., "fault": ""}, "catalog": {"file": ..., "services": 3, ...},
      "discovery": {"sources": [{"source": "file", "lost": false, ...}], "levels": {"live": 3, ...}},
+     "state": {"path": "/var/lib/meshtrio/state.db", "fault": ""},
      "dns": {"capture": true, "doors": 1, "queries": {"answered": 12, "forwarded": 3, ...}},
      "agent": {"rss_bytes": 38000000, "cpu_s": 0.9, "descriptors": 31},
      "workers": [{"number": 0, "pid": 613, "ready": true, "rss_bytes": ..., ...}],
@@ -58,6 +59,8 @@ def _show(told: dict[str, Any]) -> None:
         _show_line(name, text, str(fault))
         if name == "catalog":
             show_discovery(told, time.time())
+            if of(told, "state", "fault"):
+                _show_line("state", of(told, "state", "path"), f"cannot be used: {told['state']['fault']}")
     _show_workers(told["workers"])
     show_workloads(told["workloads"])
     for name, counts in (("outcomes", told["outcomes"]), ("hooks", told["hooks"])):
@@ -132,7 +135,7 @@ def _show_workers(workers: list[dict[str, Any]]) -> None:
 
 
 def show_workloads(workloads: list[dict[str, Any]]) -> None:
-    """Print a table of workloads, and below it why one is not on the best rung."""
+    """Print a table of workloads, and below it why one is not on the best rung, or has no DNS capture."""
     click.echo()
     if not workloads:
         click.echo("no workloads")
@@ -155,3 +158,5 @@ def show_workloads(workloads: list[dict[str, Any]]) -> None:
     for one in workloads:
         if one["why"]:
             click.echo(f"{one['name']} is on {one['rung']}: {' '.join(one['why'].split())}")
+        if of(one, "why_no_dns"):
+            click.echo(f"{one['name']} has no DNS capture: {' '.join(one['why_no_dns'].split())}")

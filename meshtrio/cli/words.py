@@ -54,9 +54,3 @@ def lasting(seconds: float) -> str:
         if whole >= size_s:
             return f"{whole // size_s} {unit} {whole % size_s // part_s} {smaller}"
     raise AssertionError("a minute is the smallest span")
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.1f}"
-    return " ".join(str(value).split()) or "-"

@@ -17,9 +17,10 @@ HELP = """List the workloads of this machine's agent; add or remove one.
 Examples:
   meshtrio workloads
   meshtrio workloads --json
-    [{"name": "shop", "id": 1, "rung": "ebpf", "why": "", "cgroup": "/sys/fs/cgroup/meshtrio/shop",
-      "netns": "own", "netns_id": 3, "outbound_port": 15002, "inbound_port": 15001,
-      "on_agent_loss": "open", "source_address": "fixed", "pid": 0}]
+    [{"name": "shop", "id": 1, "rung": "ebpf", "why": "", "dns_port": 15053, "why_no_dns": "",
+      "cgroup": "/sys/fs/cgroup/meshtrio/shop", "netns": "own", "netns_id": 3,
+      "outbound_port": 15002, "inbound_port": 15001, "on_agent_loss": "open",
+      "source_address": "fixed", "pid": 0}]
   meshtrio workloads add db --cgroup /sys/fs/cgroup/system.slice/postgresql.service --port 5432
   meshtrio workloads add pod-1 --netns /run/netns/pod-1
   meshtrio workloads remove db

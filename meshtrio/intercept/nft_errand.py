@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
-import trio
 
 from meshtrio.intercept.nft_request import ErrandRefused, Refusal
 
@@ -50,6 +49,8 @@ class Child(NamedTuple):
         Raises the child's refusal; nothing was changed then. When cancelled the child is ended, and the
         kernel has done the whole transaction or nothing of it.
         """
+        import trio  # not above: the child imports this module too, and trio is half of its time
+
         letter = _Letter(msgspec.Raw(msgspec.json.encode(errand)), netns_fd)
         with trio.move_on_after(ERRAND_S) as patience:
             ended = await trio.run_process(

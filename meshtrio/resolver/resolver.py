@@ -32,7 +32,8 @@ class Resolver:
 
         `datacenter` is Consul's own; without it, names that say one are forwarded.
         """
-        self._datacenter = datacenter
+        self.datacenter = datacenter
+        """May be replaced as well; holds with the next settings."""
         self._common = Common(snapshot, settings, self._answers(settings))
         self._numbers = itertools.count()
 
@@ -71,4 +72,4 @@ class Resolver:
             self._common.negative.forget(number)
 
     def _answers(self, settings: Dns) -> Answers:
-        return Answers(settings, random.shuffle, datacenter=self._datacenter)
+        return Answers(settings, random.shuffle, datacenter=self.datacenter)

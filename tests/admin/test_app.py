@@ -40,7 +40,7 @@ class Agent(Answers):
     def readiness(self) -> list[str]:
         return self.missing
 
-    def metrics(self) -> bytes:
+    async def metrics(self) -> bytes:
         return b"meshtrio_ready 1\n"
 
     def status(self) -> dict[str, object]:
@@ -93,13 +93,13 @@ class Reply(NamedTuple):
 
 class Client:
     def __init__(self, port: int) -> None:
-        self._port = port
+        self.port = port
 
     async def ask(self, method: str, path: str, body: Any = None, **headers: str) -> Reply:
         return await trio.to_thread.run_sync(self._ask, method, path, body, headers)
 
     def _ask(self, method: str, path: str, body: Any, headers: dict[str, str]) -> Reply:
-        line = http.client.HTTPConnection("127.0.0.1", self._port, timeout=5)
+        line = http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
         try:
             line.request(method, path, body, headers)
             answer = line.getresponse()
@@ -253,6 +253,20 @@ async def test_a_body_may_be_this_long_and_no_longer(control: Client, agent: Age
     assert len(agent.added) == 1
 
 
+async def test_a_body_may_take_this_long_and_no_longer(
+    control: Client, agent: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else whoever begins many holds as many descriptors, for ever."""
+    monkeypatch.setattr("meshtrio.admin.app.BODY_S", 0.1)
+    with trio.fail_after(5):
+        async with await trio.open_tcp_stream("127.0.0.1", control.port) as line:
+            await line.send_all(b"PUT /v1/workloads/shop HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+            said = b"".join([some async for some in line])
+    assert said.startswith(b"HTTP/1.1 408 ")
+    assert b"took longer" in said
+    assert agent.added == []
+
+
 async def test_refusals_are_409_and_404(control: Client, agent: Agent) -> None:
     agent.fails = WorkloadError("workload shop: no room\nat all, für uns")
     (await control.ask("PUT", "/v1/workloads/shop")).refuses(409, "workload shop: no room")
@@ -281,7 +295,7 @@ async def test_a_bug_of_ours_is_said_and_logged(
 async def test_a_client_that_goes_away_amid_its_body_is_no_bug(
     control: Client, agent: Agent, caplog: pytest.LogCaptureFixture
 ) -> None:
-    stream = await trio.open_tcp_stream("127.0.0.1", control._port)
+    stream = await trio.open_tcp_stream("127.0.0.1", control.port)
     await stream.send_all(b"PUT /v1/workloads/shop HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\n{")
     await trio.sleep(0.05)
     await stream.aclose()

@@ -45,6 +45,15 @@ def test_all_ports_have_names_of_their_own_and_no_number_is_lost(given_: list[Se
     assert {one.port for one in named} == {one.port for one in given_}
 
 
+def test_an_id_that_looks_like_a_longer_one_takes_no_endpoint_away() -> None:
+    given_ = (end("a", 2), end("a@10.0.0.1:80", 2), end("a", 1))
+    assert [one.id for one in distinct.endpoints(given_)] == [
+        "a",
+        "a@10.0.0.1:80",
+        "a@10.0.0.1:80@10.0.0.1:80",
+    ]
+
+
 @given(st.lists(st.builds(end, st.sampled_from(["a", "a@10.0.0.1:80", "b"]), st.sampled_from([1, 2]))))
 def test_all_endpoints_have_ids_of_their_own_and_no_address_is_lost(given_: list[Endpoint]) -> None:
     apart = distinct.endpoints(tuple(given_))

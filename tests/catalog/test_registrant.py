@@ -152,7 +152,9 @@ def test_names_in_the_path_are_looked_at(where: Where) -> None:
             "port": st.integers(0, 65535),
             "weight": st.integers(0, 1000),
             "zone": st.text("aé /", max_size=5),
-            "labels": st.dictionaries(st.text("a./-", min_size=1, max_size=3), st.text("aé", max_size=3)),
+            "labels": st.dictionaries(
+                st.text("a./-", min_size=1, max_size=3), st.text("aé", max_size=3), max_size=32
+            ),
             "health": st.sampled_from([health.value for health in Health]),
             "draining": st.booleans(),
             "ttl_s": st.integers(0, 86400),

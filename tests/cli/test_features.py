@@ -77,6 +77,25 @@ def test_bpffs(pins: str, state: str) -> None:
     assert features.bpffs(load(None, {}, {"paths.pins": pins})).state == wanted
 
 
+def test_the_state_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def found(path: str) -> features.Feature:
+        return features.state(load(None, {}, {"discovery.registration.state": path}))
+
+    assert found(f"{tmp_path}/made/later/state.db").state == "ok"
+    (tmp_path / "state.db").touch()
+    assert found(f"{tmp_path}/state.db").state == "ok"
+    assert found("").state == "note"
+    assert not (tmp_path / "made").exists()
+    # Root may write everywhere but on a file system that nobody may.
+    monkeypatch.setattr(
+        os, "access", lambda path, mode: path in (tmp_path, *tmp_path.parents) and mode == os.F_OK
+    )
+    assert found(f"{tmp_path}/made/state.db")[1:3] == (
+        "note",
+        f"{tmp_path}/made/state.db cannot be written, so registrations end with the agent",
+    )
+
+
 @pytest.mark.kernel
 async def test_the_compiler_is_found() -> None:
     assert (await features.compiler()).state == "ok"

@@ -3,6 +3,7 @@
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -71,6 +72,19 @@ async def test_callers_addresses_that_the_kernel_refuses_are_a_note(monkeypatch:
 
 def test_the_namespace_and_the_families() -> None:
     assert {one.name for one in network_features.network()} == {"netns cookie", "IPv6"}
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+def test_the_port_for_queries_is_taken_by_udp_and_by_tcp(kind: socket.SocketKind) -> None:
+    with socket.socket(socket.AF_INET, kind) as taken:
+        taken.bind(("127.0.0.1", 0))
+        if kind == socket.SOCK_STREAM:
+            taken.listen()
+        flags: dict[str, Any] = {"ports.dns": taken.getsockname()[1]}
+        found = {one.name: one for one in network_features.ports(load(None, {}, flags), agent_runs=False)}
+        assert found["port dns"].state == "missing"
+        uncaught = load(None, {}, {**flags, "dns.capture": False})
+        assert "port dns" not in {one.name for one in network_features.ports(uncaught, agent_runs=False)}
 
 
 def test_a_port_that_is_taken_is_told_unless_an_agent_has_it() -> None:

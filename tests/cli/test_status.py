@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from meshtrio.cli.control_client import Control
-from meshtrio.cli.status import show_discovery
+from meshtrio.cli.status import show_discovery, show_workloads
 from tests.cli.conftest import Run
 
 
@@ -65,6 +65,18 @@ def test_sources_levels_and_dns(capsys: pytest.CaptureFixture[str]) -> None:
     told["discovery"]["levels"] = {"live": 0}
     show_discovery(told, now)
     assert capsys.readouterr().out.endswith("levels   none\ndns      not captured\n")
+
+
+def test_what_a_workload_has_to_do_without(capsys: pytest.CaptureFixture[str]) -> None:
+    one = dict.fromkeys(("netns", "cgroup", "on_agent_loss", "source_address"), "x")
+    one |= {"name": "shop", "rung": "nft", "why": "no\nhooks", "why_no_dns": "no\nname hooks"}
+    show_workloads([{**one, "outbound_port": 1, "inbound_port": 2, "pid": 0}])
+    said = capsys.readouterr().out.splitlines()
+    assert said[-2:] == ["shop is on nft: no hooks", "shop has no DNS capture: no name hooks"]
+    older: dict[str, Any] = {**one, "outbound_port": 1, "inbound_port": 2, "pid": 0, "why": ""}
+    del older["why_no_dns"]
+    show_workloads([older])
+    assert "DNS" not in capsys.readouterr().out
 
 
 def test_an_agent_that_does_not_say_it(capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,14 +41,14 @@ def through_the_mesh(rung: str, vip: str, *, both_ends: bool = False, **run: Any
 @RUNGS
 @FAMILIES
 def test_nothing_is_lost_invented_or_ended_otherwise(rung: str, vip: str) -> None:
-    report = through_the_mesh(rung, vip, total_bytes=100_000_000, connections=300, seed=11)
+    report = through_the_mesh(rung, vip, total_bytes=30_000_000, connections=300, seed=11)
     assert report.findings == [], report.told()
 
 
 @pytest.mark.world
 @RUNGS
 def test_nor_with_both_ends_in_the_mesh(rung: str) -> None:
-    report = through_the_mesh(rung, VIP, both_ends=True, total_bytes=60_000_000, connections=200, seed=12)
+    report = through_the_mesh(rung, VIP, both_ends=True, total_bytes=20_000_000, connections=200, seed=12)
     assert report.findings == [], report.told()
 
 

@@ -1,6 +1,7 @@
 """World. A child that refuses, breaks, hangs or is misled ends as one clear exception, and is gone."""
 
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -92,3 +93,9 @@ async def test_the_child_is_found_from_any_working_directory(
     monkeypatch.chdir(tmp_path)
     with Namespace() as space:
         assert await REAL.send(nft_request.Tables(), space.fd, answer=list[str]) == []
+
+
+@pytest.mark.parametrize("module", ["nft_child", "routing_child"])
+def test_a_child_does_not_pay_for_trio(module: str) -> None:
+    code = f"import sys, meshtrio.intercept.{module}; sys.exit('trio' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -25,7 +25,7 @@ def _redis_service(address: Address, folder: Path) -> Service:
 
 def _redis_client(address: Address, folder: Path) -> list[str]:
     bench = f"redis-benchmark -h {address[0]} -p {address[1]} -t {_REDIS_TESTS} -q --csv"
-    return ["sh", "-ec", f"{bench} -n 10000 -c 20; {bench} -n 20000 -c 50 -P 16 -d 4000"]
+    return ["sh", "-ec", f"{bench} -n 4000 -c 20; {bench} -n 4000 -c 50 -P 16 -d 4000"]
 
 
 def _redis_check(visit: Visit) -> None:

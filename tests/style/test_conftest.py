@@ -1,6 +1,7 @@
 """Shell. The promises of tests/conftest.py, each broken on purpose in a pytest of its own."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -78,11 +79,13 @@ def test_a_descriptor_left_open_fails_the_test(run: Run) -> None:
 @pytest.mark.skipif(not leaks.children_of(1), reason="this kernel keeps no list of children")
 def test_a_child_left_running_fails_a_test_of_the_world(run: Run) -> None:
     answer = run(
-        "import subprocess, pytest\n"
+        "import pathlib, subprocess, pytest\n"
         "@pytest.mark.world\n"
         "def test_it():\n"
         "    global child\n"
         "    child = subprocess.Popen(['sleep', '7'])\n"
+        "    while b'sleep' not in pathlib.Path(f'/proc/{child.pid}/cmdline').read_bytes():\n"
+        "        pass\n"  # Popen returns a little before the kernel shows the new name
         "def test_end():\n"
         "    child.kill()\n"
         "    child.wait()\n"
@@ -103,6 +106,30 @@ def test_a_process_without_a_parent_is_found_at_the_end_and_fails_the_session(ru
     assert [words[2:] for words in found] == [["sleep", "61"]]
     assert answer.returncode == 1
     assert "1 passed" in answer.stdout
+
+
+def test_several_processes_are_one_run(run: Run) -> None:
+    text = (
+        "import os, sys\n"
+        "def test_one():\n    os.system('setsid sleep 62 >/dev/null 2>&1 &')\n"
+        "def test_two():\n    sys.stderr.write('x')\n"
+    )
+    answer = run(text, "-n", "2", "--dist", "load", "--leaks=fail")
+    found = [line.split() for line in answer.stdout.splitlines() if line.startswith("process ")]
+    for words in found:
+        os.kill(int(words[1]), 9)
+    assert [words[2:] for words in found] == [["sleep", "62"]]
+    assert answer.returncode == 1
+    assert re.fullmatch(r"=+ 2 passed in [0-9.]+s =+", answer.stdout.splitlines()[-1])
+
+
+def test_what_a_test_did_to_our_logger_is_undone(run: Run) -> None:
+    text = (
+        "import logging\n"
+        "def test_one():\n    logging.getLogger('meshtrio').propagate = False\n"
+        "def test_two(caplog):\n    logging.getLogger('meshtrio').error('x')\n    assert caplog.records\n"
+    )
+    assert "2 passed" in run(text).stdout
 
 
 @pytest.mark.kernel

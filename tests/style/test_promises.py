@@ -114,7 +114,9 @@ def test_no_text_names_a_machine_or_a_registry() -> None:
     assert found == []
 
 
-@pytest.mark.parametrize("name", [".ci/run", "tools/setup.sh", "tools/lock.sh", "tools/kube.sh", "vagrant/kernel-matrix"])
+@pytest.mark.parametrize(
+    "name", [".ci/run", "tools/setup.sh", "tools/lock.sh", "tools/kube.sh", "vagrant/kernel-matrix"]
+)
 def test_scripts_run_and_parse(name: str) -> None:
     path = TREE / name
     assert path.stat().st_mode & 0o111

@@ -43,7 +43,7 @@ class Desk(Answers):
     def readiness(self) -> list[str]:
         return []
 
-    def metrics(self) -> bytes:
+    async def metrics(self) -> bytes:
         return b""
 
     def status(self) -> Any:

@@ -1,6 +1,7 @@
 """Shell. Put one command into a mesh of its own: the words that go before it, and the catalog behind them."""
 
 import itertools
+import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -47,4 +48,4 @@ def mesh_prefix(
         )
         words = [sys.executable, "-m", "meshtrio", "exec", "--standalone", "--rung", rung]
         words += ["--config", str(settings), "--workers", str(workers)]
-        yield [*words, "--name", f"outing-{next(_numbers)}", "--"]
+        yield [*words, "--name", f"outing-{os.getpid()}-{next(_numbers)}", "--"]
