@@ -21,11 +21,13 @@ class Offered(NamedTuple):
 
 
 def offered(workloads: Iterable[Workload], node: str) -> list[Offered]:
-    """List the ports that were configured for them, and those on which they listen now."""
+    """List the ports that were configured for them, and those on which they listen now for other machines."""
     found = []
     for one in workloads:
         if one.site.netns.is_own:
-            listening = ports_of_processes(cgroup.processes(one.cgroup)) if one.cgroup else set()
+            inside = cgroup.processes(one.cgroup) if one.cgroup else ()
+            # Others would be told of a port that refuses them.
+            listening = ports_of_processes(inside, loopback=False)
             found += [
                 Offered(f"meshtrio-{node}-{one.spec.name}-{port}", one.spec.name, port)
                 for port in sorted({*one.spec.ports} | listening)

@@ -11,7 +11,7 @@ from collections.abc import Set
 from msgspec.structs import replace
 
 from meshtrio.address import Address
-from meshtrio.catalog.service import Found
+from meshtrio.catalog.service import Found, Service, ServicePort
 from meshtrio.catalog.snapshot import Snapshot, changes
 from meshtrio.catalog.vips import NETWORKS, is_allocated
 from meshtrio.fleet import Seat
@@ -163,5 +163,9 @@ def brief(found: Found | None) -> Found | None:
     """
     if found is None:
         return None
-    port = found.port if found.endpoint is None else replace(found.port, endpoints=())
-    return Found(replace(found.service, ports=()), port, found.endpoint)
+    service, port, endpoint = found.service, found.port, found.endpoint
+    if endpoint is None:
+        return Found(replace(service, ports=()), port)
+    # Nothing beyond whose endpoint it is: no change of the rest is told to who dialled the endpoint itself.
+    named = ServicePort(port.name, endpoint.address.port)
+    return Found(Service(service.name, service.namespace), named, endpoint)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from meshtrio.discover.state import Store
 
 KEEP_EVERY_S = 1.0
+RECALL_S = 5.0
+"""How long a dead disk may hold the start. Nearly all numbers follow from names, and are the same without it."""
 LAST_S = 2.0
 """How long the last numbers may take to be written when we end."""
 
@@ -50,8 +52,9 @@ class Registering:
     async def recall(self) -> None:
         """Take what was kept, if anything: numbers of virtual IPs, before the first is allocated."""
         if self._settings.state and await trio.Path(self._settings.state).exists():
-            self._vips.recall(await self._opened().vips())
             self._wanted.set()
+            with trio.move_on_after(RECALL_S):
+                self._vips.recall(await self._opened().vips())
 
     async def run(self) -> None:
         """Keep what must survive, until cancelled."""

@@ -15,7 +15,8 @@ from tests.support.namespace_door import cgroup
 
 LISTEN = """
 import socket, sys
-with socket.create_server(("127.0.0.1", 0)) as one, socket.socket() as bound_only:
+with socket.create_server(("", 0)) as one, socket.socket() as bound_only:
+    near = socket.create_server(("127.0.0.1", 0))
     bound_only.bind(("127.0.0.1", 0))
     print(one.getsockname()[1], flush=True)
     sys.stdin.read()

@@ -15,6 +15,7 @@ from meshtrio.catalog.registrant import Where, read_registrant
 from meshtrio.catalog.vips import Vips
 from meshtrio.config.discovery import Registration
 from meshtrio.discover.hub import Hub
+from meshtrio.discover.state import Store
 from meshtrio.registering import Registering
 
 WHERE = Where("orders", "default", "one")
@@ -52,6 +53,21 @@ async def test_an_agent_to_whom_nobody_registers_has_no_file(tmp_path: Path) -> 
         await trio.testing.wait_all_tasks_blocked()
         assert "registered" not in one.hub.streams
     assert not await trio.Path(tmp_path / "state.db").exists()
+
+
+async def test_a_dead_disk_does_not_hold_the_start_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def never(self: Store) -> dict[str, int]:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    (tmp_path / "state.db").touch()
+    monkeypatch.setattr(Store, "vips", never)
+    monkeypatch.setattr("meshtrio.registering.RECALL_S", 0.05)
+    with trio.fail_after(3):
+        async with running(tmp_path / "state.db"):
+            pass
 
 
 async def test_a_registration_survives_and_so_does_its_virtual_ip(tmp_path: Path) -> None:

@@ -6,14 +6,18 @@ notes their ports from here. Rung R0 has no hook at all and asks again and again
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
 LISTEN = "0A"
 
 
-def ports_in_netns(pid: int | str = "thread-self") -> dict[int, set[int]]:
-    """Return {port: inodes of its listening sockets} of this process's namespace; empty if it is gone."""
+def ports_in_netns(pid: int | str = "thread-self", *, loopback: bool = True) -> dict[int, set[int]]:
+    """Return {port: inodes of its listening sockets} of this process's namespace; empty if it is gone.
+
+    Without `loopback` those are left out that only the machine itself can reach.
+    """
     found: dict[int, set[int]] = {}
     for table in ("tcp", "tcp6"):
         with contextlib.suppress(OSError), open(f"/proc/{pid}/net/{table}") as lines:
@@ -21,12 +25,26 @@ def ports_in_netns(pid: int | str = "thread-self") -> dict[int, set[int]]:
             for line in lines:
                 fields = line.split()
                 if len(fields) > 9 and fields[3] == LISTEN:
-                    found.setdefault(int(fields[1].rpartition(":")[2], 16), set()).add(int(fields[9]))
+                    host, _, port = fields[1].rpartition(":")
+                    if loopback or not _is_loopback(host):
+                        found.setdefault(int(port, 16), set()).add(int(fields[9]))
     return found
 
 
-def ports_of_processes(pids: Iterable[int]) -> set[int]:
-    """Return the ports on which these processes listen. Processes that vanish meanwhile are passed over."""
+def _is_loopback(host: str) -> bool:
+    """Read an address as the kernel writes it here: words of 32 bits, each in the machine's own order."""
+    words = (int(host[at : at + 8], 16) for at in range(0, len(host), 8))
+    ip = b"".join(word.to_bytes(4, sys.byteorder) for word in words)
+    if ip.startswith(bytes(10) + b"\xff\xff"):
+        ip = ip[12:]
+    return ip[0] == 127 if len(ip) == 4 else ip == bytes(15) + b"\x01"
+
+
+def ports_of_processes(pids: Iterable[int], *, loopback: bool = True) -> set[int]:
+    """Return the ports on which these processes listen. Processes that vanish meanwhile are passed over.
+
+    Without `loopback` those are left out that only the machine itself can reach.
+    """
     ports: set[int] = set()
     tables: dict[int, dict[int, set[int]]] = {}
     for pid in pids:
@@ -36,7 +54,7 @@ def ports_of_processes(pids: Iterable[int]) -> set[int]:
         with contextlib.suppress(OSError):
             namespace = Path(f"/proc/{pid}/ns/net").stat().st_ino
             if namespace not in tables:
-                tables[namespace] = ports_in_netns(pid)
+                tables[namespace] = ports_in_netns(pid, loopback=loopback)
             ports |= {port for port, holders in tables[namespace].items() if holders & inodes}
     return ports
 

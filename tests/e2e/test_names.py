@@ -214,9 +214,14 @@ def test_one_command_and_a_file_make_a_mesh_with_names(made: Scene, tmp_path: Pa
     )
     meshtrio = [sys.executable, "-m", "meshtrio", "exec", "--standalone"]
     settings = ["--rung", made.mesh.rung, "--catalog", str(catalog), "--name", unique("curl")]
-    argv = [*with_resolv_conf(made.resolv_conf), *meshtrio, *settings, "--"]
-    words = "curl -sS http://parcels.mesh/ http://parcels/ http://www.example.com/"
+    # A resolver that nobody has asked here: on nf_tables, a query from a port that asked the same one half a
+    # minute ago, unmeshed, follows the old connection-tracking entry, and is not caught.
+    resolv_conf = tmp_path / "resolv.conf"
+    resolv_conf.write_text(RESOLV_CONF.replace(RESOLVER, OTHER))
+    argv = [*with_resolv_conf(resolv_conf), *meshtrio, *settings, "--"]
+    words = "curl -sS http://parcels.mesh/ http://parcels/"
     done = made.space.run(
         lambda: subprocess.run([*argv, *words.split()], capture_output=True, text=True, timeout=30, cwd=TREE)
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, SERVED + SERVED + ELSEWHERE, "")
+    assert done.stdout == SERVED + SERVED, done
+    assert (done.returncode, done.stderr) == (0, "")

@@ -47,6 +47,18 @@ def test_ports_of_both_families_are_found(space: Namespace, group: Path) -> None
         assert set(ports_in_netns(app.pid)) == {80, 81, 65535}
 
 
+def test_those_that_only_the_machine_itself_can_reach_are_told_apart(space: Namespace, group: Path) -> None:
+    with server(space, group) as app:
+        app.do(
+            "held = [listening(host, port) for port, host in enumerate(hosts, 80)]\n"
+            "both = socket.socket(socket.AF_INET6); both.bind(('::ffff:127.0.0.1', 90)); both.listen()",
+            hosts=["127.0.0.1", "127.9.8.7", "::1", "0.0.0.0", "::"],
+        )
+        assert ports_of_processes([app.pid]) == {80, 81, 82, 83, 84, 90}
+        assert ports_of_processes([app.pid], loopback=False) == {83, 84}
+        assert set(ports_in_netns(app.pid, loopback=False)) == {83, 84}
+
+
 def test_a_listen_without_bind_is_found(space: Namespace, group: Path) -> None:
     """The hooks do not see it, so this must."""
     with server(space, group) as app:

@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from meshtrio.intercept.nft_plan import table_name
 from tests.support.leaks import BPFFS
 from tests.support.namespace import Namespace
 from tests.support.world import ROOT, VIP, VIP6, App, app, our_cgroup, unique
@@ -81,6 +82,7 @@ class Mesh:
         self.agent: subprocess.Popen[bytes] | None = None
         self.seen_pids: set[int] = set()
         self._names: list[str] = []
+        self._listening: dict[str, tuple[Namespace, App]] = {}
         self._undo = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -273,15 +275,17 @@ class Mesh:
         assert answer.status == 201, answer
         try:
             with app(space or self.space, answer.body["cgroup"]) as inside:
+                self._listening[name] = (space or self.space, inside)
                 yield Workload(name, inside, answer.body)
         finally:
+            self._listening.pop(name, None)
             with contextlib.suppress(OSError):
                 self.remove(name)
 
     def follow_ports(self) -> None:
         """Wait until the rules have followed the ports on which workloads listen (rung nft, every 0.5 s)."""
-        if self.rung == "nft":
-            time.sleep(1.2)
+        for name, (space, inside) in self._listening.items() if self.rung == "nft" else ():
+            self.wait(lambda: inside.ports <= caught_ports(space, name), 10)  # noqa: B023 (called at once)
 
     # What must not be left behind
 
@@ -301,6 +305,12 @@ class Mesh:
         while left := [name for name in self.left() if not name.startswith(but)]:
             assert time.monotonic() < until, left
             time.sleep(0.05)
+
+
+def caught_ports(space: Namespace, workload: str) -> set[int]:
+    """Return the ports that a workload's nf_tables rules catch on the way in."""
+    said = space.command("nft", "-j", "list", "set", "inet", table_name(workload), "ports")
+    return {port for one in json.loads(said)["nftables"] for port in one.get("set", {}).get("elem", ())}
 
 
 def spawn(space: Namespace, config: Path, log: Path, *prefix: str) -> "subprocess.Popen[bytes]":

@@ -32,6 +32,8 @@ class App:
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self.process = process
         self.pid = process.pid
+        self.ports: set[int] = set()
+        """Where it was told to listen."""
 
     def tell(self, do: str, *, may_fail: bool = False, **how: Any) -> dict[str, Any]:
         """Let it do one thing, and return what came of it. AssertionError if it failed and may not."""
@@ -55,6 +57,7 @@ class App:
     def listen(self, host: str, port: int, name: str, kind: str = "greet") -> None:
         """Serve there until the process ends."""
         self.tell("listen", host=host, port=port, name=name, kind=kind)
+        self.ports.add(port)
 
     def burst(self, times: int, host: str, port: int, **how: Any) -> dict[str, int]:
         """Dial many times, and count who answered or what went wrong."""
