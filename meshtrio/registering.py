@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 KEEP_EVERY_S = 1.0
 RECALL_S = 5.0
-"""How long a dead disk may hold the start. Nearly all numbers follow from names, and are the same without it."""
+"""How long a dead disk may hold the start. Nearly all numbers follow from names anyway."""
 LAST_S = 2.0
 """How long the last numbers may take to be written when we end."""
 

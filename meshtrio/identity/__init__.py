@@ -1,0 +1,1 @@
+"""Core. Who is who: SPIFFE IDs, the certificates that prove them, and when these are renewed."""
