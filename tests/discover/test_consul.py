@@ -50,7 +50,7 @@ async def test_registration_health_and_deregistration(consul: Agent) -> None:
     async with followed(settings(consul.address)) as heard:
         await until(lambda: "default/consul" in heard.services)
         await consul.register("web", port=8080, Tags=["a"], Meta={"version": "2", "protocol": "http"})
-        assert await until(lambda: heard.ids("web") == ["node-1/web"]) < 1
+        assert await until(lambda: heard.ids("web") == ["node-1/web"]) < SETTLED_S
         port = heard.services["default/web"].ports[0]
         assert (port.port, port.protocol) == (8080, "http")
         assert (str(port.endpoints[0].address), port.endpoints[0].version) == ("127.0.0.9:8080", "2")
@@ -109,7 +109,7 @@ async def test_an_agent_that_begins_anew_is_believed(consul: Agent) -> None:
         assert int(position) > (await index_of(consul))
         assert await until(lambda: "default/web" not in heard.services) < SETTLED_S
         await consul.register("web", port=81)
-        assert await until(lambda: heard.ids("web") == ["node-1/web"]) < 1
+        assert await until(lambda: heard.ids("web") == ["node-1/web"]) < SETTLED_S
 
 
 async def index_of(consul: Agent) -> int:
