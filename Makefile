@@ -45,7 +45,7 @@ unit: setup ## Run the tests that need neither root nor the kernel
 lint: types ## Check format, lint, types and the tree's own rules
 	@$(PYTEST) -q tests/style
 
-types: setup # The part of lint that is not among the tests
+types: setup ## Check format, lint and types: the part of lint that is not among the tests
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
