@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 import trio
 
 from meshtrio.address import Address
-from meshtrio.catalog.merge import Level, Merge
+from meshtrio.catalog.merge import Merge
 from meshtrio.catalog.service import Health, Service
 from meshtrio.catalog.snapshot import Snapshot
 from meshtrio.catalog.stream import State, Stream, is_lost
@@ -133,15 +133,6 @@ class Hub:
         """Give the streams of all sources."""
         for streams in self.streams.values():
             yield from streams.values()
-
-    def levels(self) -> dict[Level, int]:
-        """Count the services by how good what we know of them is."""
-        counts = dict.fromkeys(Level, 0)
-        for service in self.snapshot.unordered():
-            level = self.merge.level(service.key)
-            if level is not None:
-                counts[level] += 1
-        return counts
 
 
 class Sink:

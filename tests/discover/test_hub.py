@@ -176,12 +176,12 @@ async def test_a_source_is_lost_after_a_while_and_found_after_a_while(
 
     lost_at = await when(True)
     assert 1 + LOST_AFTER_S <= lost_at <= 1 + LOST_AFTER_S + LOOK_S + 0.2
-    assert hub.levels() == {**dict.fromkeys(Level, 0), Level.LAST_KNOWN: 1}
+    assert [hub.merge.level(one.key) for one in hub.snapshot] == [Level.LAST_KNOWN]
     assert listener.last("default/a") is not None, "nothing is taken away"
     stream.lives("2", EPOCH + lost_at)
     back_at = await when(False)
     assert lost_at + BACK_AFTER_S <= back_at <= lost_at + BACK_AFTER_S + LOOK_S + 0.2
-    assert hub.levels()[Level.LIVE] == 1
+    assert [hub.merge.level(one.key) for one in hub.snapshot] == [Level.LIVE]
 
 
 async def test_the_log_says_why_a_source_is_lost(
@@ -242,7 +242,9 @@ async def test_a_source_that_is_forgotten_leaves_nothing(
     assert not hub.merge.lost("consul")
     assert [*hub.all_streams()] == []
     assert (consul.said(), static.said()) == (set(), {"default/a"})
-    assert hub.levels()[Level.LIVE] == 1, "a file is as good as it gets where no registry is configured"
+    assert [hub.merge.level(one.key) for one in hub.snapshot] == [Level.LIVE], (
+        "a file is as good as it gets where no registry is configured"
+    )
 
 
 async def test_a_stream_that_has_ended_counts_no_more(
