@@ -184,7 +184,9 @@ environment() {
     fi
     rm -f "$STAMP"
     say "installing the locked Python packages"
-    pip install --require-hashes -r "$LOCK" \
+    # The lock is complete, so there is nothing to resolve. Debian's pip 23.0 would still try, and give up as
+    # soon as something newer than the lock fits a requirement with an extra (coverage[toml]).
+    pip install --no-deps --require-hashes -r "$LOCK" \
         || fail "pip could not install $LOCK (its words are above, all of them in build/pip.log)"
     pip install --no-deps --no-build-isolation --editable . || fail "pip could not install the project"
     "$VENV/bin/python" -c 'import bcc, trio, meshtrio' || fail "the environment in $VENV does not work"
