@@ -12,6 +12,8 @@ from pathlib import Path
 
 OURS = "meshtrio"
 """The folder, right under the mount point, in which we make groups."""
+RACE_S = 1.0
+"""How long others may take our folder away while we make a group in it."""
 
 
 class CgroupError(Exception):
@@ -31,15 +33,17 @@ def mount_point() -> Path:
 def create(name: str) -> Path:
     """Make the group of a workload and return its path. An existing one is used again."""
     path = mount_point() / OURS / name
-    for attempt in range(8):
+    until = time.monotonic() + RACE_S
+    while True:
         try:
             path.mkdir(parents=True, exist_ok=True)
-            break
         except OSError as cause:
-            # Somebody's `remove` took our folder away between its mkdir and the group's.
-            if cause.errno != errno.ENOENT or attempt == 7:
-                raise CgroupError(f"cannot make cgroup {path}: {cause.strerror} (needs root)") from cause
-    return path
+            # Somebody's `remove` took our folder away amid our steps: ENOENT between its mkdir and the
+            # group's, EEXIST if it was there for mkdir, and gone when pathlib looked whether it is a folder.
+            if cause.errno in (errno.ENOENT, errno.EEXIST) and time.monotonic() < until:
+                continue
+            raise CgroupError(f"cannot make cgroup {path}: {cause.strerror} (needs root)") from cause
+        return path
 
 
 def given(text: str) -> Path:
