@@ -67,7 +67,7 @@ class _Source:
                 # A slash, for no service's name has one.
                 answer = await self._pulse.asked(f"/{record.name}", stream.ask(question))
                 if answer is None:
-                    watch.index = 0
+                    watch.begin_anew()
                     continue
                 if watch.answered(question, answer):
                     _taken(stream, answer)
@@ -77,17 +77,18 @@ class _Source:
                 await trio.sleep(APART_S)
             except Failed as failed:
                 watch.failed(failed)
-                await self._wait_out(failed, record, watch.failures)
+                if await self._wait_out(failed, record, watch.failures):
+                    watch.begin_anew()
 
-    async def _wait_out(self, failed: Failed, record: Stream, failures: int) -> None:
+    async def _wait_out(self, failed: Failed, record: Stream, failures: int) -> bool:
         if failed.why is Why.TOO_LARGE and record.name == "checks":
             # Then there is no trigger. Turns alone find what changes, later, and that is no failure.
             record.skips(f"all checks together: {failed}")
             record.lives("", time.time())
             await trio.sleep(RESYNC_S)
-            return
+            return False
         record.failed(str(failed), time.time(), refused=failed.why in REFUSALS)
-        await self._pulse.rest(failed.why, failures)
+        return await self._pulse.rest(failed.why, failures)
 
     def listed(self, answer: Answer) -> None:
         """Take the list of services."""

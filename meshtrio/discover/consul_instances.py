@@ -49,6 +49,14 @@ class Watch(msgspec.Struct):
         self.index = index_after(asked.index, answer.index)
         return not asked.index or answer.index != asked.index
 
+    def begin_anew(self) -> None:
+        """Ask for everything next, and forget failures: Consul is back, or has another leader.
+
+        One that has just come back may list nothing yet. That is a first failure, and must not wait for as
+        long as after all those while it was gone.
+        """
+        self.index = self.failures = 0
+
     def failed(self, failed: Failed) -> float:
         """Note a failure; say how long to rest. The next question is about everything."""
         self.index = 0
@@ -112,7 +120,7 @@ class Instances:
     def restart(self) -> None:
         """Ask about all anew, and end their rests."""
         for watch in self._watches.values():
-            watch.index = 0
+            watch.begin_anew()
         self._turns.wake(trio.current_time())
         self._news.set()
 
@@ -129,7 +137,7 @@ class Instances:
         try:
             answer = await pulse.asked(name, self._client.instances(name, question))
             if answer is None:
-                watch.index = 0
+                watch.begin_anew()
             else:
                 if watch.answered(question, answer):
                     self._take(name, answer)

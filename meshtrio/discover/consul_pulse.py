@@ -87,10 +87,13 @@ class Pulse:
                 del self._asking[key]
         return None
 
-    async def rest(self, why: Why, failures: int) -> None:
-        """Wait before the next try, or until there is reason to hope."""
+    async def rest(self, why: Why, failures: int) -> bool:
+        """Wait before the next try, or until there is reason to hope. True: there is, so past failures say
+        nothing about the next one."""
         with trio.move_on_after(rest_s(why, failures)):
             await self._woken.wait()
+            return True
+        return False
 
     def interrupt(self, keys: set[str]) -> None:
         """Give up questions whose answers nobody wants any more."""

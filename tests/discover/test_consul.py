@@ -11,6 +11,7 @@ from meshtrio.catalog.consul_turns import backoff_s
 from meshtrio.catalog.stream import State, is_lost
 from meshtrio.config.discovery import Consul
 from meshtrio.discover import consul_pulse
+from meshtrio.discover.consul_wire import Why
 from tests.support.consul import Agent, Heard, agent, followed, missing, until
 from tests.support.fake_consul import FakeConsul, fake, instance, reply
 
@@ -269,6 +270,29 @@ async def test_it_is_not_lost_while_it_answers_and_is_when_it_does_not() -> None
             consul.wake()
             await until(lambda: {one.state for one in streams.values()} == {State.RETRYING})
             assert is_lost(streams.values(), 1e12, was_lost=False)
+
+
+async def test_failures_while_it_was_gone_do_not_count_when_it_is_back(
+    consul_fake: FakeConsul, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that has just come up lists nothing for a moment: ask again soon, not much later."""
+    rests: list[tuple[Why, int]] = []
+
+    def rest_s(why: Why, failures: int) -> float:
+        rests.append((why, failures))
+        return 0.02
+
+    monkeypatch.setattr(consul_pulse, "rest_s", rest_s)
+    consul_fake.fault = lambda path: b"HTTP/1.1 500 x\r\nContent-Length: 0\r\n\r\n"
+    async with followed(settings(consul_fake.address)) as heard:
+        await until(lambda: (Why.SERVER, 5) in rests)
+        consul_fake.fault = lambda path: reply({}) if path == "/v1/catalog/services" else None
+        await until(
+            lambda: any(why is Why.EMPTY for why, _ in rests) and state(heard, "leader") is State.LIVE
+        )
+        rests.clear()
+        consul_fake.leader = "127.0.0.2:8300"
+        await until(lambda: (Why.EMPTY, 1) in rests)
 
 
 async def test_without_any_service_it_is_live(consul_fake: FakeConsul) -> None:
