@@ -21,6 +21,7 @@ class WorkloadName(msgspec.Struct, frozen=True):
 
     id: int
     name: str
+    namespace: str = "default"
 
 
 class Settings(msgspec.Struct, frozen=True, tag=True):
@@ -58,6 +59,42 @@ class KnowWorkload(msgspec.Struct, frozen=True, tag=True):
     """To the worker: this id has this name, or (empty name) has gone."""
 
     workload: WorkloadName
+
+
+class Credentials(msgspec.Struct, frozen=True, tag=True):
+    """To the worker: who a workload is, and how it proves that from now on. Has a private key: never logged.
+
+    Without a chain it has no valid certificate now, and `why` says why.
+    """
+
+    workload: int
+    """Its id."""
+    spiffe_id: str = ""
+    chain: tuple[bytes, ...] = ()
+    """DER, the leaf first, without the root."""
+    key: bytes = b""
+    """PKCS #8, DER."""
+    not_after: float = 0.0
+    """Wall time."""
+    why: str = ""
+
+    def __repr__(self) -> str:
+        return (
+            f"Credentials({self.workload}, {self.spiffe_id!r}, {len(self.chain)} certificates, {self.why!r})"
+        )
+
+
+class Trusted(msgspec.Struct, frozen=True, tag=True):
+    """To the worker: whom to believe from now on."""
+
+    own: str
+    """Our trust domain."""
+    bundles: dict[str, tuple[bytes, ...]] = {}
+    """The roots of each trust domain, DER."""
+    revoked_serials: dict[str, float] = {}
+    """Serials (hexadecimal) and the wall time until which they are revoked; 0: for ever."""
+    revoked_ids: dict[str, float] = {}
+    """SPIFFE IDs, and the same."""
 
 
 class Resolved(msgspec.Struct, frozen=True, tag=True):
@@ -109,6 +146,13 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     endpoint: str = ""
     protocol: str = ""
     sni: str = ""
+    peer: str = ""
+    """The SPIFFE ID of the other side; empty: it did not prove one."""
+    tls: str = ""
+    """How the other side is secured by us: "TLSv1.3", "kernel" (same node, not encrypted), or not."""
+    cipher: str = ""
+    resumed: bool = False
+    """The TLS session was resumed."""
     sent_bytes: int = 0
     received_bytes: int = 0
     began: float
@@ -148,5 +192,7 @@ class Live(msgspec.Struct, frozen=True, tag=True):
     omitted: int = 0
 
 
-ToWorker = Settings | Maps | OpenDoor | CloseDoor | KnowWorkload | Resolved | Drain | Report
+ToWorker = (
+    Settings | Maps | OpenDoor | CloseDoor | KnowWorkload | Credentials | Trusted | Resolved | Drain | Report
+)
 ToAgent = Ready | Resolve | Forget | Tally | Live

@@ -26,6 +26,16 @@ class Outcome(enum.Enum):
     """The destination is one of our own doors."""
     LIMIT = "limit"
     """A connection limit was reached; refused at once."""
+    NO_IDENTITY = "no_identity"
+    """Mutual TLS is a must, and the workload has no valid certificate."""
+    UPSTREAM_TLS = "upstream_tls"
+    """The handshake with the endpoint failed: it is not who it should be, or refused us."""
+    CLIENT_TLS = "client_tls"
+    """The handshake with the caller failed: it is not who it says, or speaks no TLS that we accept."""
+    PLAINTEXT = "plaintext"
+    """The mode is strict and the caller does not speak mutual TLS."""
+    DENIED = "denied"
+    """Policy does not let this caller call this workload."""
     IDLE = "idle"
     """No byte in either direction for the idle time."""
     DRAINED = "drained"
@@ -50,6 +60,11 @@ _FLAGS = {
     Outcome.NO_DESTINATION: "DPE",
     Outcome.LOOP: "NR",
     Outcome.LIMIT: "UO",
+    Outcome.NO_IDENTITY: "UF",
+    Outcome.UPSTREAM_TLS: "UF",
+    Outcome.CLIENT_TLS: "DPE",
+    Outcome.PLAINTEXT: "UAEX",
+    Outcome.DENIED: "UAEX",
     Outcome.IDLE: "SI",
     Outcome.DRAINED: "LR",
     Outcome.OUR_BUG: "LR",

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct
 
 from meshtrio.config.discovery import Discovery, Dns, HealthCheck
+from meshtrio.config.identity import Identity, Mtls, Policy
 from meshtrio.config.kinds import Cidr, Count, Ip, Label, OptionalPath, Path, Port
 
 
@@ -100,6 +101,9 @@ class Workload(Struct, frozen=True, forbid_unknown_fields=True):
     netns: Annotated[str, Meta(pattern=r"^(/[^\x00]*)?\Z", description="an absolute path of a namespace")] = (
         ""
     )
+    namespace: Label = "default"
+    service_account: Label = "default"
+    """Who it is: its SPIFFE ID is made of both. Short names of services mean its namespace."""
     ports: tuple[Port, ...] = ()
     """The ports to catch inbound. None: those it listens on."""
     on_agent_loss: Annotated[Literal["open", "closed", ""], Meta(description="open, closed, or nothing")] = ""
@@ -141,6 +145,9 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     timeouts: Timeouts = Timeouts()
     keepalive: Keepalive = Keepalive()
     log: Log = Log()
+    identity: Identity = Identity()
+    mtls: Mtls = Mtls()
+    policy: Policy = Policy()
     workloads: tuple[Workload, ...] = ()
 
     @property

@@ -26,6 +26,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     """What somebody asks for."""
 
     name: str
+    namespace: str = "default"
+    service_account: str = "default"
     cgroup: str = ""
     netns: str = ""
     ports: tuple[int, ...] = ()
@@ -37,6 +39,9 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
         """Raise WorkloadError if the name is no DNS label, or a port is none."""
         if not _LABEL.fullmatch(self.name):
             raise WorkloadError(f"workload {self.name!r}: the name is no DNS label, as shop-2 is")
+        for what, label in (("namespace", self.namespace), ("service account", self.service_account)):
+            if not _LABEL.fullmatch(label):
+                raise WorkloadError(f"workload {self.name}: {what} {label!r} is no DNS label, as shop-2 is")
         for port in self.ports:
             if not 1 <= port <= 65535:
                 raise WorkloadError(f"workload {self.name}: port {port} is not in 1 to 65535")

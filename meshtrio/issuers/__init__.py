@@ -1,0 +1,1 @@
+"""Shell. Where workloads' certificates come from: the embedded CA, a `meshtrio ca` elsewhere, SPIRE."""
