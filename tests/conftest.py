@@ -19,6 +19,7 @@ import gc
 import importlib.util
 import logging
 import os
+import signal
 import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
@@ -69,6 +70,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # A shell that starts us in the background has these ignored, and all programs that we start inherit that.
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            default = signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, default)
     if _is_part(config):
         leaks.RUN_ID = os.environ[leaks.RUN_NAME] = config.workerinput["run"]  # type: ignore[attr-defined]
 
