@@ -100,6 +100,8 @@ class ModeRule(Struct, frozen=True, forbid_unknown_fields=True):
     namespace: Annotated[str, Meta(pattern=r"^[-a-z0-9]{0,63}\Z", description="a namespace, or empty")] = ""
     workload: Annotated[str, Meta(pattern=r"^[-a-z0-9]{0,63}\Z", description="a workload, or empty")] = ""
     port: Annotated[int, Meta(ge=0, le=65535, description="a port, or 0 for all")] = 0
+    any_alpn: bool = False
+    """With strict: any client that has a certificate is served, such as curl, and not meshes alone."""
 
 
 class Mtls(Struct, frozen=True, forbid_unknown_fields=True):
