@@ -27,6 +27,8 @@ from collections.abc import Callable
 import msgspec
 
 from meshtrio.forward.lane import Lane, Way
+from meshtrio.forward.sealed import Sealed
+from meshtrio.forward.sealed_lane import SealedLane
 from meshtrio.forward.tcp import arm_reset, close_cleanly, unacked_bytes
 from meshtrio.forward.workbench import Workbench
 from meshtrio.outcome import Outcome
@@ -52,8 +54,8 @@ class Flow:
 
     def __init__(
         self,
-        client: socket.socket,
-        upstream: socket.socket,
+        client: socket.socket | Sealed,
+        upstream: socket.socket | Sealed,
         *,
         bench: Workbench,
         heed: Callable[["Flow"], None],
@@ -62,8 +64,8 @@ class Flow:
             sock.setblocking(False)  # one socket that blocks would stop every flow
             arm_reset(sock)
         self.heed = heed
-        self.client_lane = Lane(self, client, upstream, bench=bench)
-        self.upstream_lane = Lane(self, upstream, client, bench=bench)
+        self.client_lane = _lane(self, client, upstream, bench=bench)
+        self.upstream_lane = _lane(self, upstream, client, bench=bench)
         self.client_lane.back, self.upstream_lane.back = self.upstream_lane, self.client_lane
         self.dead: Lane | None = None
         """The lane whose source died first. The other side is still owed what came before."""
@@ -86,7 +88,9 @@ class Flow:
         if self.ending is not None or self.dead is None:
             return 0
         held = len(self.dead.held) if self.dead.held is not None else 0
-        return held + (self.dead.way is Way.OPEN) + unacked_bytes(self.dead.sink)
+        sink = self.dead.sink
+        encrypted = sink.owed_bytes if isinstance(sink, Sealed) else 0
+        return held + encrypted + (self.dead.way is Way.OPEN) + unacked_bytes(sink)
 
     def died(self, lane: Lane, *, error_taken: bool) -> None:
         """Begin to die: nothing goes to the dead side any more, and what it sent before goes on.
@@ -153,3 +157,11 @@ class Flow:
                 close_cleanly(lane.source)
             else:
                 lane.source.close()  # a RST, see `arm_reset`
+
+
+def _lane(
+    flow: Flow, source: socket.socket | Sealed, sink: socket.socket | Sealed, *, bench: Workbench
+) -> Lane:
+    if isinstance(source, Sealed):
+        return SealedLane(flow, source, sink, bench=bench)
+    return Lane(flow, source, sink, bench=bench)

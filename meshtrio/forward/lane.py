@@ -7,6 +7,8 @@ is empty or its sink is full. A read that did not fill the buffer found the sour
 new edge; this saves the second read that would say EAGAIN. The rule fails when FIN, RST or urgent data stand
 behind the bytes: then epoll says so (RDHUP, ERR, HUP, PRI), and from then on the lane is `eager`: it reads
 until the kernel says that there is no more.
+
+A sink that encrypts takes all, and may owe the kernel ciphertext: then the lane holds nothing, and waits.
 """
 
 import enum
@@ -16,6 +18,7 @@ import socket
 from collections.abc import Callable
 from typing import Protocol
 
+from meshtrio.forward.sealed import Owing, Sealed
 from meshtrio.forward.tcp import is_at_mark
 from meshtrio.forward.workbench import Workbench
 
@@ -31,6 +34,7 @@ _IN, _OUT, _PRI, _ERR, _HUP = (
     select.EPOLLHUP,
 )
 _UNUSUAL = select.EPOLLRDHUP | _PRI | _ERR | _HUP
+_NOTHING = memoryview(b"")
 
 
 class Owner(Protocol):
@@ -67,7 +71,9 @@ class Lane:
     )  # fmt: skip
     back: "Lane"
 
-    def __init__(self, flow: Owner, source: socket.socket, sink: socket.socket, *, bench: Workbench) -> None:
+    def __init__(
+        self, flow: Owner, source: socket.socket | Sealed, sink: socket.socket | Sealed, *, bench: Workbench
+    ) -> None:
         self.flow, self.source, self.sink = flow, source, sink
         self.bench = bench
         self.receive, self.send = source.recv_into, sink.send
@@ -156,21 +162,31 @@ class Lane:
             put = self.send(chunk, flags) if flags else self.send(chunk)
         except BlockingIOError:
             put = 0
+        except Owing:
+            self.moved_bytes += len(chunk)
+            self._wait_for_room(_NOTHING, 0)
+            return False
         except OSError as wrong:
             self.flow.died(self.back, error_taken=wrong.errno != errno.EPIPE)
             return False
         self.moved_bytes += put
         if put == len(chunk):
             return True
-        self.held, self.held_flags = memoryview(bytes(chunk[put:])), flags
-        self.read_bytes = min(self.bench.limits.pressed_bytes, self.read_bytes)
+        self._wait_for_room(memoryview(bytes(chunk[put:])), flags)
         return False
+
+    def _wait_for_room(self, held: memoryview, flags: int) -> None:
+        self.held, self.held_flags = held, flags
+        self.read_bytes = min(self.bench.limits.pressed_bytes, self.read_bytes)
 
     def _finish(self) -> None:
         """Pass on the FIN if one is owed, and see whether the flow is over."""
         if self.way is Way.ENDED:
             try:
                 self.sink.shutdown(socket.SHUT_WR)
+            except Owing:
+                self.held = _NOTHING
+                return
             except OSError:
                 self.flow.died(self.back, error_taken=False)
                 return

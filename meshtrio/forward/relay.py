@@ -18,6 +18,7 @@ import trio
 from meshtrio.forward.flow import Ending, Flow
 from meshtrio.forward.lane import INTEREST, Lane, Watch
 from meshtrio.forward.lookout import Lookout
+from meshtrio.forward.sealed import Sealed
 from meshtrio.forward.silence import Silence
 from meshtrio.forward.tcp import close_with_reset
 from meshtrio.forward.workbench import RelayLimits, Workbench
@@ -62,7 +63,12 @@ class Relay:
                 self._bench.again.clear()
 
     async def carry(
-        self, client: socket.socket, upstream: socket.socket, *, idle_s: float, watch: Watch | None = None
+        self,
+        client: socket.socket | Sealed,
+        upstream: socket.socket | Sealed,
+        *,
+        idle_s: float,
+        watch: Watch | None = None,
     ) -> Ending:
         """Carry bytes both ways until both are done, and say how it ended.
 
@@ -73,7 +79,12 @@ class Relay:
         return await self.ended(self.join(client, upstream, idle_s=idle_s, watch=watch))
 
     def join(
-        self, client: socket.socket, upstream: socket.socket, *, idle_s: float, watch: Watch | None = None
+        self,
+        client: socket.socket | Sealed,
+        upstream: socket.socket | Sealed,
+        *,
+        idle_s: float,
+        watch: Watch | None = None,
     ) -> Flow:
         """Begin to carry, and give a flow with live counts. Await `ended` on it next, without fail."""
         try:

@@ -8,6 +8,7 @@ import socket
 import struct
 import sys
 import termios
+from typing import Protocol
 
 KEEPALIVE_IDLE_S = 60
 KEEPALIVE_EVERY_S = 15
@@ -18,6 +19,14 @@ _LINGER_ZERO = struct.pack("ii", 1, 0)
 _LINGER_OFF = struct.pack("ii", 0, 0)
 _SIOCATMARK = 0x8905  # linux/sockios.h
 _INT = bytes(4)
+
+
+class TcpEnd(Protocol):
+    """A TCP socket, or what encrypts over one."""
+
+    def fileno(self) -> int: ...
+    def close(self) -> None: ...
+    def setsockopt(self, level: int, option: int, value: int | bytes, /) -> None: ...
 
 
 def tune(
@@ -39,7 +48,7 @@ def tune(
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, probes)
 
 
-def arm_reset(sock: socket.socket) -> None:
+def arm_reset(sock: TcpEnd) -> None:
     """Make every later close a RST, also the one that the kernel does for a killed process.
 
     So a peer never takes a crash of ours for a clean end of the stream.
@@ -47,28 +56,28 @@ def arm_reset(sock: socket.socket) -> None:
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_ZERO)
 
 
-def close_cleanly(sock: socket.socket) -> None:
+def close_cleanly(sock: TcpEnd) -> None:
     """Close so that the kernel still delivers what is queued, and then FIN."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_OFF)
     sock.close()
 
 
-def close_with_reset(sock: socket.socket) -> None:
+def close_with_reset(sock: TcpEnd) -> None:
     """Close with a RST; what is queued is thrown away. Harmless on a closed socket."""
     if sock.fileno() >= 0:
         arm_reset(sock)
         sock.close()
 
 
-def unacked_bytes(sock: socket.socket) -> int:
+def unacked_bytes(sock: TcpEnd) -> int:
     """Count what the peer's kernel has not acknowledged yet; a FIN counts as one."""
     return _asked(sock, termios.TIOCOUTQ)  # SIOCOUTQ has the same number, see tcp(7)
 
 
-def is_at_mark(sock: socket.socket) -> bool:
+def is_at_mark(sock: TcpEnd) -> bool:
     """Say whether the next byte to read is the urgent one (sockatmark(3))."""
     return _asked(sock, _SIOCATMARK) != 0
 
 
-def _asked(sock: socket.socket, request: int) -> int:
+def _asked(sock: TcpEnd, request: int) -> int:
     return int.from_bytes(fcntl.ioctl(sock, request, _INT), sys.byteorder)

@@ -1,0 +1,271 @@
+"""Shell. A TCP socket whose bytes are TLS records, used as a lane uses a plain socket.
+
+Knows one socket and one TLS session that is established; does not know handshakes, identities, lanes, trio.
+It is a `ssl.SSLObject` over two MemoryBIOs and no `ssl.SSLSocket`, for that ends both directions at once,
+reads one record with two system calls, and cannot say what the kernel has not taken.
+
+Each read takes ciphertext from the kernel once and decrypts all of it before it returns, so that the incoming
+BIO never has a whole record in it. More than speed hangs on this: `unwrap`, which writes our close_notify,
+calls SSL_shutdown twice, and the second call reads. A whole record that it found there would be an error
+("application data after close notify"), and lost; what is left of a record that is not whole does not matter.
+
+Urgent data cannot pass TLS. What is to be sent as urgent goes inline, at its place; an urgent byte among the
+ciphertext that we receive is missing from its record, which then is broken.
+"""
+
+import socket
+import ssl
+from collections.abc import Callable, Sequence
+
+RECORD_BYTES = 17 * 1024
+"""More than any record has (RFC 8446, 5.2: 2^14 + 256, and its head)."""
+PIECE_BYTES = 4 * 16_384
+"""How much goes through a BIO at once, for a BIO never gives memory back."""
+CIPHER_BYTES = 262_144
+OWED_BYTES = 1 << 20
+"""Full: the other side makes us answer (KeyUpdate) and reads no answer. That ends the connection."""
+
+_cipher = memoryview(bytearray(CIPHER_BYTES))  # of the one thread that moves bytes; empty between calls
+
+
+class Owing(Exception):
+    """All was taken and encrypted, but not all ciphertext has gone. `send(b"")` when the kernel has room."""
+
+
+class Sealed:
+    """One end of a TLS connection. Owns the socket, which does not block.
+
+    What the other side's end means: close_notify is the end of the stream, as FIN is on a plain socket. FIN
+    without it is ConnectionResetError, for anyone on the way could have cut the stream. So is TLS that fails.
+    """
+
+    __slots__ = (
+        "_end", "_incoming", "_learn", "_outgoing", "_owed", "_read", "_ready", "_receive", "_said_goodbye",
+        "_send", "_session", "_sock", "_write", "more",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        session: ssl.SSLObject,
+        bios: tuple[ssl.MemoryBIO, ssl.MemoryBIO],
+        learn: Callable[[], None] | None = None,
+    ) -> None:
+        """Take over after the handshake; `bios` are its incoming and outgoing ones, with what is in them.
+
+        `learn` is called once, after the first read, when a server's tickets have come.
+        """
+        self._sock = sock
+        self._session = session
+        self._incoming, self._outgoing = bios
+        # The type stubs know bytearrays only; any buffer will do.
+        self._read: Callable[[int, memoryview], int] = session.read  # type: ignore[assignment]
+        self._write: Callable[[bytes | memoryview], int] = session.write
+        self._receive, self._send = sock.recv_into, sock.send
+        self._learn = learn
+        self._owed = b""
+        self._ready = b""
+        self._end: str | None = None
+        """Why nothing more will be read: empty after close_notify."""
+        self._said_goodbye = False
+        self.more = False
+        """Something can be read of which the kernel will not speak, or has spoken already."""
+        if self._incoming.pending:
+            self._ready = self._rest()
+            self.more = bool(self._ready) or self._end is not None
+        self._answer()
+
+    @property
+    def owed_bytes(self) -> int:
+        """Count the ciphertext that the kernel did not take."""
+        return len(self._owed)
+
+    def recv_into(self, buffer: memoryview, nbytes: int) -> int:
+        """Read once from the kernel, about `nbytes` of ciphertext; give what all of it means.
+
+        That may be more than `nbytes`, and is never more than the buffer holds. 0 is the other side's end of
+        the stream. Whether there is more to read says `more`. Raises as a socket does.
+        """
+        if self._ready:
+            return self._serve(buffer)
+        if self._end is not None:
+            return self._over()
+        room = len(buffer)
+        asked = min(nbytes, CIPHER_BYTES, max(room - RECORD_BYTES, 1024))
+        while True:
+            got = self._receive(_cipher, asked)
+            if not got:
+                self._end = "FIN without close_notify"
+                return self._over()
+            filled = self._decrypt(_cipher[:got], buffer)
+            if self._outgoing.pending:
+                self._answer()
+            if self._learn is not None:
+                learn, self._learn = self._learn, None
+                learn()
+            self.more = got == asked or self._end is not None or self._ready != b""
+            if filled:
+                return filled
+            if self._is_over():
+                return self._over()
+            if got < asked:
+                raise BlockingIOError
+
+    def send(self, chunk: bytes | memoryview, flags: int = 0) -> int:
+        """Encrypt all of the chunk, and send. BlockingIOError: nothing was taken. Owing: see there."""
+        if self._owed and not self.flush():
+            if chunk:
+                raise BlockingIOError
+            raise Owing
+        if len(chunk) > PIECE_BYTES:
+            return self._send_pieces(memoryview(chunk))
+        if not chunk:
+            return 0
+        self._encrypt(chunk)
+        ciphertext = self._outgoing.read()
+        try:
+            gone = self._send(ciphertext)
+        except BlockingIOError:
+            gone = 0
+        if gone != len(ciphertext):
+            self._owed = ciphertext[gone:]
+            raise Owing
+        return len(chunk)
+
+    def flush(self) -> bool:
+        """Send ciphertext that is owed. True: all of it has gone."""
+        if self._owed:
+            try:
+                self._owed = self._owed[self._send(self._owed) :]
+            except BlockingIOError:
+                return False
+        return not self._owed
+
+    def shutdown(self, how: int) -> None:
+        """End our direction: close_notify, and FIN when all ciphertext has gone. Owing: call again then."""
+        if how != socket.SHUT_WR:
+            raise ValueError("TLS ends one direction: ours")
+        if not self._said_goodbye:
+            self._said_goodbye = True
+            try:
+                self._session.unwrap()
+            except ssl.SSLWantReadError:
+                pass  # the second SSL_shutdown, see above: the other direction is still open
+            except ssl.SSLError as wrong:
+                raise ConnectionResetError(str(wrong)) from wrong
+            self._owed += self._outgoing.read()
+        if not self.flush():
+            raise Owing
+        self._sock.shutdown(socket.SHUT_WR)
+
+    def recv(self, bufsize: int, flags: int = 0) -> bytes:
+        """Refuse: what this is for, urgent bytes, does not pass TLS."""
+        raise OSError("no urgent data through TLS")
+
+    def close(self) -> None:
+        """Close the socket. What is owed is lost."""
+        self._sock.close()
+
+    def fileno(self) -> int:
+        """Give the socket's descriptor."""
+        return self._sock.fileno()
+
+    def setsockopt(self, level: int, option: int, value: int | bytes) -> None:
+        """Set an option of the socket."""
+        self._sock.setsockopt(level, option, value)
+
+    def setblocking(self, flag: bool) -> None:
+        """Refuse to block."""
+        if flag:
+            raise ValueError("a lane must not block")
+        self._sock.setblocking(flag)
+
+    def _decrypt(self, ciphertext: memoryview, buffer: memoryview) -> int:
+        incoming, read, room = self._incoming, self._read, len(buffer)
+        filled = 0
+        while ciphertext and self._end is None:
+            incoming.write(ciphertext[:PIECE_BYTES])
+            ciphertext = ciphertext[PIECE_BYTES:]
+            while incoming.pending and self._end is None:
+                if room - filled < RECORD_BYTES:
+                    self._ready += self._rest()
+                    break
+                try:
+                    got = read(RECORD_BYTES, buffer[filled:])
+                except ssl.SSLError as why:
+                    self._note(why)
+                    break
+                if not got:
+                    self._end = ""
+                filled += got
+        if not filled and self._ready:
+            filled = self._serve(buffer)
+        return filled
+
+    def _rest(self) -> bytes:
+        """Decrypt all that is in the BIO, which is one piece and less than one record at most."""
+        parts = []
+        while self._incoming.pending and self._end is None:
+            part = bytearray(RECORD_BYTES)
+            try:
+                got = self._read(RECORD_BYTES, memoryview(part))
+            except ssl.SSLError as why:
+                self._note(why)
+                break
+            if not got:
+                self._end = ""
+            parts.append(part[:got])
+        return b"".join(parts)
+
+    def _serve(self, buffer: memoryview) -> int:
+        got = min(len(buffer), len(self._ready))
+        buffer[:got] = self._ready[:got]
+        self._ready = self._ready[got:]
+        self.more = True
+        return got
+
+    def _note(self, why: ssl.SSLError) -> None:
+        if isinstance(why, ssl.SSLZeroReturnError):
+            self._end = ""
+        elif not isinstance(why, ssl.SSLWantReadError):
+            self._end = str(why)
+
+    def _is_over(self) -> bool:
+        return self._end is not None
+
+    def _over(self) -> int:
+        if self._end:
+            raise ConnectionResetError(self._end)
+        return 0
+
+    def _answer(self) -> None:
+        """Send what reading made TLS say: KeyUpdate, an alert, a server's tickets."""
+        self._owed += self._outgoing.read()
+        if not self.flush() and len(self._owed) > OWED_BYTES:
+            raise ConnectionResetError("the other side reads no answers")
+
+    def _encrypt(self, chunk: bytes | memoryview) -> None:
+        try:
+            self._write(chunk)
+        except ssl.SSLError as wrong:
+            raise ConnectionResetError(str(wrong)) from wrong
+
+    def _send_pieces(self, chunk: memoryview) -> int:
+        parts: list[bytes] = []
+        for at in range(0, len(chunk), PIECE_BYTES):
+            self._encrypt(chunk[at : at + PIECE_BYTES])
+            parts.append(self._outgoing.read())
+        try:
+            gone = self._sock.sendmsg(parts)
+        except BlockingIOError:
+            gone = 0
+        self._owed = _after(parts, gone)
+        if self._owed:
+            raise Owing
+        return len(chunk)
+
+
+def _after(parts: Sequence[bytes], gone: int) -> bytes:
+    """Give what is left when so much has gone."""
+    left = sum(map(len, parts)) - gone
+    return b"".join(parts)[gone:] if left else b""

@@ -1,0 +1,1 @@
+"""Shell. Stage 6: TLS both ways, between workloads that prove who they are."""
