@@ -8,6 +8,8 @@ import msgspec
 V4_PREFIX = bytes(10) + b"\xff\xff"
 """The first twelve bytes of an IPv4-mapped IPv6 address (RFC 4291, section 2.5.5.2)."""
 
+_LOOPBACK = bytes(15) + b"\x01"
+
 
 class Address(msgspec.Struct, frozen=True, order=True, gc=False):
     """Where a connection goes to or comes from. IPv4 is kept IPv4-mapped, so there is one code path."""
@@ -51,6 +53,11 @@ class Address(msgspec.Struct, frozen=True, order=True, gc=False):
     def is_v4(self) -> bool:
         """Say whether this is an IPv4 address, kept as a mapped one."""
         return self.ip.startswith(V4_PREFIX)
+
+    @property
+    def is_loopback(self) -> bool:
+        """Say whether this is 127.0.0.0/8 or ::1: the namespace's own, whichever that is."""
+        return self.ip[12] == 127 if self.is_v4 else self.ip == _LOOPBACK
 
     @property
     def host(self) -> str:

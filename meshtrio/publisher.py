@@ -93,7 +93,7 @@ class Publisher:
 
     def _note_r0(self, touched: frozenset[Address], changed: frozenset[str], old: Snapshot) -> None:
         """Keep what rung R0 must be told of, at a cost that follows the change."""
-        near = {address for address in touched if _is_loopback(address)}
+        near = {address for address in touched if address.is_loopback}
         if near:
             here = {address for address in near if self.snapshot.has(address)}
             self._near = (self._near - near) | here
@@ -133,10 +133,6 @@ class Publisher:
                 self._left_out |= wanted - self._in_map
                 log.rarely("the kernel's map of services is full; services on loopback may not be caught")
                 return
-
-
-def _is_loopback(address: Address) -> bool:
-    return address.ip[12] == 127 if address.is_v4 else address.ip == bytes(15) + b"\x01"
 
 
 def _addresses(snapshot: Snapshot, key: str) -> set[Address]:

@@ -75,3 +75,18 @@ def test_addresses_are_values() -> None:
     assert sorted([two, one]) == [one, two]
     with pytest.raises(AttributeError):
         one.port = 81  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("host", "is_so"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("128.0.0.1", False),
+        ("::1", True),
+        ("::", False),
+        ("0.0.0.0", False),
+    ],
+)
+def test_loopback_is_the_namespaces_own(host: str, is_so: bool) -> None:
+    assert Address.of(host, 80).is_loopback is is_so

@@ -162,7 +162,7 @@ class Door:
 
     def _bind(self, sock: socket.socket, to: Address, caller: Address) -> None:
         family = sock.family
-        if self.opened.transparent and caller.is_v4 == (family == socket.AF_INET) and not _loopback(caller):
+        if self.opened.transparent and caller.is_v4 == (family == socket.AF_INET) and not caller.is_loopback:
             level, option = (
                 (socket.IPPROTO_IP, IP_TRANSPARENT)
                 if family == socket.AF_INET
@@ -216,7 +216,3 @@ def room_for_more(connections: int, *, doors: int) -> int:
     """Say for how many more connections there are descriptors: each needs a second one to dial with."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return max(0, (limit - OTHER_DESCRIPTORS - DOOR_DESCRIPTORS * doors) // 2 - connections)
-
-
-def _loopback(address: Address) -> bool:
-    return address.ip[12] == 127 if address.is_v4 else address.ip == bytes(15) + b"\x01"

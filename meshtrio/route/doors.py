@@ -5,8 +5,6 @@ from collections.abc import Iterable
 from meshtrio.address import V4_PREFIX, Address
 
 _UNSPECIFIED = (bytes(16), V4_PREFIX + bytes(4))
-_LOOPBACK = bytes(15) + b"\x01"
-_LOOPBACK_V4 = V4_PREFIX + b"\x7f"
 
 
 class Doors:
@@ -21,7 +19,7 @@ class Doors:
     def __init__(self, addresses: Iterable[Address] = ()) -> None:
         self._exact = frozenset(addresses)
         self._loopback_ports = frozenset(one.port for one in self._exact if one.ip in _UNSPECIFIED)
-        self._near_ports = frozenset(one.port for one in self._exact if _is_loopback(one))
+        self._near_ports = frozenset(one.port for one in self._exact if one.is_loopback)
 
     def __contains__(self, address: Address) -> bool:
         """Say whether dialling this address would reach one of our own doors."""
@@ -32,8 +30,4 @@ class Doors:
             return True
         if address.port not in self._loopback_ports:
             return False
-        return address.ip in _UNSPECIFIED or _is_loopback(address)
-
-
-def _is_loopback(address: Address) -> bool:
-    return address.ip == _LOOPBACK or address.ip.startswith(_LOOPBACK_V4)
+        return address.ip in _UNSPECIFIED or address.is_loopback
