@@ -17,6 +17,7 @@ from meshtrio.config.fault import Faults, meant, shown
 from meshtrio.config.kinds import Ip, Label, Port
 from meshtrio.config.shape import Means, Shaping
 from meshtrio.config.tree import read_tree
+from meshtrio.identity.spiffe import parse_workload
 
 DOCUMENT_BYTES = 16 << 20
 """The longest text that is read: about 300,000 endpoints."""
@@ -27,6 +28,11 @@ _Address = Annotated[
 
 
 _Serving = dict[str, dict[Address, Endpoint]]
+
+
+def _identity(text: str) -> None:
+    if text:
+        parse_workload(text)
 
 
 class CatalogFaults(Faults):
@@ -47,6 +53,10 @@ class _EndpointEntry(Struct, frozen=True):
     weight: Annotated[int, Meta(ge=0, le=1000, description="a weight, 0 to 1000")] = 1
     zone: str = ""
     draining: bool = False
+    meshed: bool = False
+    identity: Annotated[
+        str, Meta(description="a SPIFFE ID, as in spiffe://cluster.local/ns/shop/sa/cart"), Means(_identity)
+    ] = ""
 
 
 class _ServiceEntry(Struct, frozen=True):
@@ -130,7 +140,13 @@ class _Checks:
             if address in serving[name]:
                 self._blame(path, f"is {address}, which is an endpoint of this port already")
             serving[name][address] = Endpoint(
-                str(address), address, weight=entry.weight, zone=entry.zone, draining=entry.draining
+                str(address),
+                address,
+                weight=entry.weight,
+                zone=entry.zone,
+                draining=entry.draining,
+                meshed=entry.meshed or bool(entry.identity),
+                identity=entry.identity,
             )
 
     def _addresses(self, entry: _EndpointEntry, path: str, names: tuple[str, ...]) -> dict[str, Address]:

@@ -31,6 +31,23 @@ services:
 """
 
 
+def test_an_endpoint_may_be_in_the_mesh_and_have_an_identity() -> None:
+    text = """
+services:
+- name: web
+  ports: [{port: 80}]
+  endpoints:
+  - {address: "10.0.0.1:80", meshed: true}
+  - {address: "10.0.0.2:80", identity: spiffe://cluster.local/ns/shop/sa/web}
+  - "10.0.0.3:80"
+"""
+    (service,) = read_services(text)
+    told = [(one.meshed, one.identity) for one in service.endpoints]
+    assert told == [(True, ""), (True, "spiffe://cluster.local/ns/shop/sa/web"), (False, "")]
+    with pytest.raises(CatalogFaults, match=r"endpoints\[1\].identity.*want a SPIFFE ID"):
+        read_services(text.replace("/ns/shop/sa/web", ""))
+
+
 def test_the_short_form() -> None:
     first, second = Address.parse("127.0.0.1:8081"), Address.parse("[::1]:8083")
     ends = (Endpoint(str(first), first), Endpoint(str(second), second, weight=2, zone="a", draining=True))
