@@ -12,10 +12,9 @@ unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONDONTWRITEBYTECODE
 PY := .venv/bin/python
 PYTEST := $(PY) -m pytest
 ARGS ?=
-# Tests run in this many processes; 0 is this one alone. Two take half the time, but some tests of the world
-# still meet each other: use them for a first look.
-PARTS ?= 0
-IN_PARTS := --numprocesses $(PARTS) --dist loadfile
+# Tests run in this many processes; 0 is this one alone. One of them has all tests of the kernel and the world.
+PARTS ?= 2
+IN_PARTS := --numprocesses $(PARTS) --dist loadgroup
 SECONDS_EACH := $(if $(SECONDS),$(SECONDS),30)
 
 .PHONY: help setup setup-test demo test test-kube unit lint types check soak bench fuzz golden lock clean kernel-matrix
