@@ -122,8 +122,9 @@ class Callers(Struct, frozen=True, forbid_unknown_fields=True):
     """Who calls. Each kind that is not empty must fit; no kind at all fits everybody, also the anonymous."""
 
     ids: tuple[SpiffePattern, ...] = ()
+    """One id, or what is below one: spiffe://cluster.local/ns/shop/*."""
     namespaces: tuple[Label, ...] = ()
-    """Of ids made by the template."""
+    """Of ids made by the template, in our trust domain or else in `trust_domains`."""
     trust_domains: tuple[TrustDomain, ...] = ()
 
 
@@ -132,6 +133,7 @@ class PolicyRule(Struct, frozen=True, forbid_unknown_fields=True):
 
     action: Literal["allow", "deny"]
     name: Label = "unnamed"
+    """What is shown and logged when it decides. No two rules have the same."""
     callers: Callers = Callers()
     namespaces: tuple[Label, ...] = ()
     """Of the called workload."""

@@ -27,6 +27,8 @@ def breaches(config: Config) -> Iterator[Breach]:
     yield from _exclusions(config)
     yield from _workloads(config)
     yield from _dns(config)
+    yield from _modes(config)
+    yield from _policy(config)
 
 
 def _paths(config: Config) -> Iterator[Breach]:
@@ -71,3 +73,28 @@ def _dns(config: Config) -> Iterator[Breach]:
         if not service.port and not service.host.startswith("_"):
             says = "is 0, and only SRV records bring a port (want one, or a host like _http._tcp.example.com)"
             yield Breach((f"discovery.dns[{at}].port",), says)
+
+
+def _modes(config: Config) -> Iterator[Breach]:
+    if config.identity.source == "off":
+        modes = {"mtls.mode": config.mtls.mode}
+        modes |= {f"mtls.rules[{at}].mode": rule.mode for at, rule in enumerate(config.mtls.rules)}
+        for path, mode in modes.items():
+            if mode == "strict":
+                says = "is strict, and identity.source is off: everyone would be refused"
+                yield Breach((path, "identity.source"), f"{says} (want a source, or another mode)")
+    for at, rule in enumerate(config.mtls.rules):
+        if rule.any_alpn and rule.mode != "strict":
+            yield Breach(
+                (f"mtls.rules[{at}].any_alpn",), f"is true in a rule of mode {rule.mode} (want strict)"
+            )
+
+
+def _policy(config: Config) -> Iterator[Breach]:
+    first = {"default": "what decides where no rule fits"}
+    for at, rule in enumerate(config.policy.rules):
+        path = f"policy.rules[{at}].name"
+        if rule.name in first:
+            says = f'is "{rule.name}", as {first[rule.name]} is (want different names)'
+            yield Breach((path,), says)
+        first.setdefault(rule.name, f"policy.rules[{at}]")

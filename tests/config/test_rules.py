@@ -3,6 +3,7 @@
 import pytest
 
 from meshtrio.config.discovery import Discovery, DnsService
+from meshtrio.config.identity import Identity, ModeRule, Mtls, Policy, PolicyRule
 from meshtrio.config.rules import breaches
 from meshtrio.config.schema import Config, Paths, Ports, Workload
 
@@ -51,6 +52,34 @@ def test_the_defaults_keep_all_rules() -> None:
             ),
             ['workloads[2].name is "a", as workloads[0] is (want different names)'],
         ),
+        (
+            Config(
+                policy=Policy(rules=(PolicyRule("allow"), PolicyRule("deny", "a"), PolicyRule("allow", "a")))
+            ),
+            ['policy.rules[2].name is "a", as policy.rules[1] is (want different names)'],
+        ),
+        (
+            Config(policy=Policy(rules=(PolicyRule("allow", "default"),))),
+            [
+                'policy.rules[0].name is "default", as what decides where no rule fits is'
+                " (want different names)"
+            ],
+        ),
+        (
+            Config(mtls=Mtls(rules=(ModeRule("strict", any_alpn=True), ModeRule("disable", any_alpn=True)))),
+            ["mtls.rules[1].any_alpn is true in a rule of mode disable (want strict)"],
+        ),
+        (
+            Config(
+                identity=Identity("off"), mtls=Mtls("strict", (ModeRule("strict"), ModeRule("permissive")))
+            ),
+            [
+                f"mtls.{where} is strict, and identity.source is off: everyone would be refused"
+                " (want a source, or another mode)"
+                for where in ("mode", "rules[0].mode")
+            ],
+        ),
+        (Config(identity=Identity("off")), []),
     ],
 )
 def test_a_rule_that_is_broken_is_told(config: Config, says: list[str]) -> None:
