@@ -107,6 +107,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.xdist_group(group))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Call a test by its own name where pytest-xdist has put its group behind it, for --last-failed too."""
+    if report.nodeid.rfind("@") > report.nodeid.rfind("]"):
+        report.nodeid = report.nodeid.rpartition("@")[0]
+
+
 def pytest_runtest_setup(item: pytest.Item) -> None:
     for ring, why_not in (("kernel", why_no_kernel), ("world", why_no_world)):
         reason = why_not() if item.get_closest_marker(ring) else ""
