@@ -7,6 +7,7 @@ trailing slash. So two ids are equal exactly if their texts are.
 
 import enum
 import re
+from collections.abc import Iterator
 
 import msgspec
 
@@ -67,6 +68,17 @@ class SpiffeId(msgspec.Struct, frozen=True, order=True, gc=False):
         if self.trust_domain != prefix.trust_domain:
             return False
         return self.path == prefix.path or self.path.startswith(f"{prefix.path}/")
+
+    def patterns(self) -> Iterator[str]:
+        """Give all patterns that this fits: itself, and /* after each thing that it is below.
+
+        So spiffe://td/ns/a/* is what is below /ns/a, and neither that itself nor /ns/ab.
+        """
+        text = str(self)
+        yield text
+        at = len(SCHEME)
+        while (at := text.find("/", at) + 1) > 0:
+            yield f"{text[:at]}*"
 
 
 def parse(text: str) -> SpiffeId:

@@ -5,14 +5,14 @@ named. The rules that concern one workload and port are picked out once, with th
 dictionary, so judging takes about the same time for one rule and for a thousand.
 """
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import msgspec
 
 from meshtrio.config.identity import Callers, Policy, PolicyRule
 from meshtrio.config.schema import Config
-from meshtrio.identity.spiffe import SCHEME, SpiffeId, Template, parse_template
+from meshtrio.identity.reading import Reading
+from meshtrio.identity.spiffe import SpiffeId, Template, parse_template
 
 TARGETS_BOUND = 1024
 """For how many workloads and ports rules are kept picked out. Full means: forget all, and pick out again."""
@@ -58,21 +58,6 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
         }
 
 
-class Namespaces:
-    """Reads namespaces back out of ids that a template made."""
-
-    def __init__(self, template: Template) -> None:
-        """Take a template; one without {namespace} makes ids that have none."""
-        path = template.text.partition("}")[2]
-        place = re.escape(path).replace(r"\{namespace\}", "(?P<namespace>[^/]+)")
-        self._path = re.compile(place.replace(r"\{service_account\}", "[^/]+"))
-
-    def of(self, who: SpiffeId) -> str:
-        """Give the namespace of an id, or nothing if the template does not make such ids."""
-        found = self._path.fullmatch(who.path)
-        return found.groupdict().get("namespace", "") if found else ""
-
-
 class PolicyTable:
     """Judges callers. Made anew when the configuration changes."""
 
@@ -83,7 +68,7 @@ class PolicyTable:
         another domain gives its namespaces the names it likes.
         """
         self._policy = policy
-        self._namespaces = Namespaces(template)
+        self._reading = Reading(template)
         self._rules = tuple(_Rule(at, rule, own) for at, rule in enumerate(policy.rules))
         self._targets: dict[tuple[str, str, int], tuple[_Picked, _Picked]] = {}
         self._verdicts: dict[tuple[SpiffeId | None, str, str, int], Verdict] = {}
@@ -105,7 +90,7 @@ class PolicyTable:
         return verdict
 
     def _judged(self, caller: SpiffeId | None, namespace: str, workload: str, port: int) -> Verdict:
-        home = "" if caller is None else self._namespaces.of(caller)
+        home = "" if caller is None else self._reading.namespace(caller)
         denies, allows = self._target((namespace, workload, port))
         rule = denies.first(caller, home) or allows.first(caller, home)
         denied = (rule.action if rule else self._policy.default) == "deny"
@@ -184,16 +169,7 @@ class _Callers:
             foreign = not self._domains and caller.trust_domain != self._own
             if foreign or home not in self._namespaces:
                 return False
-        return not self._ids or not self._ids.isdisjoint(_patterns(caller))
-
-
-def _patterns(caller: SpiffeId) -> Iterator[str]:
-    """Give all patterns that an id fits: itself, and /* after each thing that it is below."""
-    text = str(caller)
-    yield text
-    at = len(SCHEME)
-    while (at := text.find("/", at) + 1) > 0:
-        yield f"{text[:at]}*"
+        return not self._ids or not self._ids.isdisjoint(caller.patterns())
 
 
 class _Picked:
@@ -216,7 +192,7 @@ class _Picked:
         """Give the first rule that fits."""
         found = None
         if caller is not None and self._listed:
-            fitting = (self._listed.get(pattern) for pattern in _patterns(caller))
+            fitting = (self._listed.get(pattern) for pattern in caller.patterns())
             found = min((rule for rule in fitting if rule), key=lambda rule: rule.at, default=None)
         for rule in self._rest:
             if found is not None and found.at < rule.at:

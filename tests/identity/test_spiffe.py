@@ -118,6 +118,15 @@ def test_below_goes_by_segments() -> None:
     assert not parse("spiffe://td/ns/ab").under(parse("spiffe://td/ns/a"))
 
 
+def test_an_id_fits_itself_and_what_it_is_below() -> None:
+    assert list(parse("spiffe://td/ns/a").patterns()) == [
+        "spiffe://td/ns/a",
+        "spiffe://td/*",
+        "spiffe://td/ns/*",
+    ]
+    assert list(parse("spiffe://td").patterns()) == ["spiffe://td"]
+
+
 def test_the_template_makes_the_usual_id() -> None:
     template = parse_template(TEMPLATE)
     made = template.render("cluster.local", namespace="shop", service_account="web")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from meshtrio.config.identity import Callers, Identity, Policy, PolicyRule
 from meshtrio.config.schema import Config
 from meshtrio.identity.spiffe import TEMPLATE, SpiffeId, parse, parse_template
-from meshtrio.route.policy import TARGETS_BOUND, VERDICTS_BOUND, Namespaces, PolicyTable, Verdict
+from meshtrio.route.policy import TARGETS_BOUND, VERDICTS_BOUND, PolicyTable, Verdict
 
 OWN = "td"
 SHOP_WEB = parse("spiffe://td/ns/shop/sa/web")
@@ -109,21 +109,6 @@ def test_a_namespace_of_another_trust_domain_is_another_namespace() -> None:
 )
 def test_an_id_of_another_shape_has_no_namespace(path: str) -> None:
     assert not judged(table(allow(callers=SHOP)), f"spiffe://td{path}").allowed
-
-
-@pytest.mark.parametrize(
-    ("template", "path", "namespace"),
-    [
-        (TEMPLATE, "/ns/a.b/sa/c", "a.b"),
-        ("spiffe://{trust_domain}/{service_account}/in-{namespace}", "/web/in-shop", "shop"),
-        ("spiffe://{trust_domain}/{service_account}/in-{namespace}", "/web/on-shop", ""),
-        ("spiffe://{trust_domain}/v1.0/{namespace}", "/v1.0/shop", "shop"),
-        ("spiffe://{trust_domain}/v1.0/{namespace}", "/v1x0/shop", ""),
-        ("spiffe://{trust_domain}/{service_account}", "/web", ""),
-    ],
-)
-def test_namespaces_are_read_back_by_the_template(template: str, path: str, namespace: str) -> None:
-    assert Namespaces(parse_template(template)).of(SpiffeId("td", path)) == namespace
 
 
 def test_a_dry_run_lets_through_and_says_what_it_would_deny() -> None:
