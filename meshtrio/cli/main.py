@@ -23,6 +23,7 @@ from meshtrio.cli.demo import demo
 from meshtrio.cli.discovery import discovery
 from meshtrio.cli.endpoints import endpoints
 from meshtrio.cli.exec import exec_
+from meshtrio.cli.policy import policy
 from meshtrio.cli.services import services
 from meshtrio.cli.status import status
 from meshtrio.cli.workloads import workloads
@@ -121,6 +122,6 @@ def main(ctx: click.Context, debug: bool) -> None:
 
 for command in (
     *(agent, exec_, status, connections, services, endpoints, discovery),
-    *(workloads, check, config, cleanup, demo),
+    *(workloads, policy, check, config, cleanup, demo),
 ):
     main.add_command(command)

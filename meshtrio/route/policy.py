@@ -44,7 +44,8 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
         does = "denies" if self.would_deny else "allows"
         by = "policy.default" if self.rule == DEFAULT else f"rule {self.rule}"
         dry = "; only reported, for policy.dry_run is on" if self.would_deny and self.allowed else ""
-        return f"{by} {does} {self.caller} to call {self.namespace}/{self.workload} on port {self.port}{dry}"
+        port = f"port {self.port}" if self.port else "ports that no rule names"
+        return f"{by} {does} {self.caller} to call {self.namespace}/{self.workload} on {port}{dry}"
 
     def audit(self, called: str) -> dict[str, str | int | bool]:
         """Give what an audit line says; `called` is the SPIFFE ID of the called workload."""
