@@ -26,6 +26,7 @@ from meshtrio.admin.server import Sockets, open_sockets, serve
 from meshtrio.catalog_answers import CatalogAnswers
 from meshtrio.config.schema import Config
 from meshtrio.config.secrecy import shown
+from meshtrio.identity.asked import refusal
 from meshtrio.intercept.workload import Spec, Workload, WorkloadError
 from meshtrio.notify import notify
 from meshtrio.observe import log
@@ -136,7 +137,7 @@ class Agent:
         try:
             for wanted in parts.config.workloads:
                 if parts.registry.get(wanted.name) is None:
-                    await self.add_workload(Spec(**msgspec.structs.asdict(wanted)))
+                    await self._add(Spec(**msgspec.structs.asdict(wanted)))
                     added.append(wanted.name)
         except WorkloadError:
             for name in added:
@@ -175,7 +176,17 @@ class Agent:
                 log.rarely("rules could not follow", why=str(failed))
 
     async def add_workload(self, spec: Spec) -> dict[str, object]:
-        """Catch a workload from now on, and describe it. WorkloadError says why not."""
+        """Catch a workload from now on, and describe it. WorkloadError says why not.
+
+        An agent of everybody's gives only identities that its configuration has or allows.
+        """
+        names = {"namespace": spec.namespace, "service_account": spec.service_account}
+        why_not = "" if self._setting.private else refusal(self.parts.config.identity, **names)
+        if why_not:
+            raise WorkloadError(f"workload {spec.name}: {why_not}")
+        return await self._add(spec)
+
+    async def _add(self, spec: Spec) -> dict[str, object]:
         await self._adopted.wait()
         if self.parts.draining:
             raise WorkloadError("the agent is draining")

@@ -111,6 +111,8 @@ def workload(one: Workload) -> dict[str, object]:
     """Return what is shown of one workload."""
     return {
         "name": one.spec.name,
+        "namespace": one.spec.namespace,
+        "service_account": one.spec.service_account,
         "id": one.id,
         "rung": one.rung,
         "why": one.why,

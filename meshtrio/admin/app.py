@@ -110,6 +110,8 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
     ports: tuple[Port, ...] = ()
     on_agent_loss: str = ""
     pid: Annotated[int, msgspec.Meta(ge=0, lt=1 << 22)] = 0
+    namespace: Label = "default"
+    service_account: Label = "default"
 
     def named(self, name: str) -> Spec:
         return Spec(
@@ -119,6 +121,8 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
             ports=self.ports,
             on_agent_loss=self.on_agent_loss,
             pid=self.pid,
+            namespace=self.namespace,
+            service_account=self.service_account,
         )
 
 

@@ -21,6 +21,10 @@ mesh decides; all others are left as they are. It keeps its terminal, environmen
 If an agent runs here, the program joins its mesh. Else, or with --standalone, this process is the mesh:
 nothing is installed, nothing is pinned, and nothing is left when it ends.
 
+With --identity it has a SPIFFE ID: in an agent's mesh one that identity.exec_identities allows; in a mesh
+of our own one of a CA in memory, which nobody else knows. Without, it is namespace default, service account
+default there, and nobody here.
+
 The exit code is the program's: 128 + number if a signal ended it, 126 if it cannot be executed, 127 if it
 is not found, 1 if the mesh could not be had. SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 are forwarded; ^C reaches
 the program from the terminal itself. If it leaves processes behind, they are served until they end
@@ -32,6 +36,7 @@ Examples:
   meshtrio exec --catalog services.yaml -- curl http://10.96.0.10/
   meshtrio exec --name shop --port 8080 -- python3 -m http.server 8080
   sudo meshtrio exec --user "$USER" -- psql -h 10.96.0.20       # as yourself, not as root
+  meshtrio exec --identity shop/cart -- ./cart                  # as spiffe://cluster.local/ns/shop/sa/cart
   meshtrio exec -v -- ./nightly.sh                              # and show what was caught
 """
 
@@ -54,6 +59,7 @@ OWN_MESH = ("catalog", "rung", "workers")
 )
 @click.option("--on-agent-loss", metavar="open|closed", help="What new connections meet if the mesh dies.")
 @click.option("--user", metavar="NAME", help='Become this user, inside the mesh; with sudo: --user "$USER".')
+@click.option("--identity", metavar="NS/SA", help="Its namespace and service account, or its SPIFFE ID.")
 @click.option("--port", "ports", type=PORT, multiple=True, help="Catch this port inbound, too.")
 @click.option("--standalone", is_flag=True, help="A mesh of our own, also if an agent runs here.")
 @click.option("--no-wait", is_flag=True, help="Do not serve processes that the program leaves behind.")
@@ -68,6 +74,7 @@ def exec_(config_file: str | None, **given: Any) -> int:
     config, _ = configured(config_file, flags)
     name = given["name"] or name_for(given["command"][0], os.getpid())
     _refuse_wrong(name, given["user"])
+    given["account"] = _account(config, given["identity"])
     require_privilege("exec")
     control = Control(config.paths.control)
     with_agent = not given["standalone"] and control.answers()
@@ -78,7 +85,33 @@ def exec_(config_file: str | None, **given: Any) -> int:
             " add --standalone for a mesh of your own",
             Code.USAGE,
         )
+    if not with_agent:
+        config = _on_our_own(config, given["identity"] is not None)
     return _run(config, control if with_agent else None, name, given)
+
+
+def _account(config: Any, identity: str | None) -> tuple[str, str]:
+    """Read --identity as namespace and service account. Complaint if it is none."""
+    from meshtrio.identity.asked import DEFAULT, WrongIdentity, asked
+
+    if identity is None:
+        return DEFAULT, DEFAULT
+    try:
+        names = asked(config.identity, identity)
+    except WrongIdentity as wrong:
+        raise Complaint(f"--identity: {wrong}", Code.USAGE) from None
+    for label in names:
+        if wrong_name(label):
+            raise Complaint(f"--identity: {label!r} is no DNS label, as shop-2 is", Code.USAGE)
+    return names
+
+
+def _on_our_own(config: Any, with_identity: bool) -> Any:
+    """Let a mesh of our own have a CA in memory, or none: the agent's is not ours, and nothing may stay."""
+    from msgspec.structs import replace
+
+    source = "embedded" if with_identity else "off"
+    return replace(config, identity=replace(config.identity, source=source, directory="", cache="memory"))
 
 
 def _refuse_wrong(name: str, user: str | None) -> None:
@@ -102,7 +135,14 @@ def _run(config: Any, control: Control | None, name: str, given: dict[str, Any])
 
     log.set_up(config.log)
     log.name_process("meshtrio-exec")
-    spec = Spec(name=name, ports=given["ports"], on_agent_loss=given["on_agent_loss"] or "")
+    namespace, account = given["account"]
+    spec = Spec(
+        name=name,
+        namespace=namespace,
+        service_account=account,
+        ports=given["ports"],
+        on_agent_loss=given["on_agent_loss"] or "",
+    )
     soft_limit = raise_descriptor_limit()
     outing = Outing(given["command"], given["user"] or "", soft_limit, wait=not given["no_wait"])
     verbose = given["verbose"]

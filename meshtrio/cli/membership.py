@@ -114,6 +114,8 @@ async def lent(control: Control, spec: Spec, *, reporting: bool) -> AsyncIterato
     with own_cgroup(spec.name) as path:
         member = Membership(path)
         fields: dict[str, object] = {"cgroup": str(path), "pid": os.getpid(), "ports": list(spec.ports)}
+        if (spec.namespace, spec.service_account) != ("default", "default"):
+            fields |= {"namespace": spec.namespace, "service_account": spec.service_account}
         if spec.on_agent_loss:
             fields["on_agent_loss"] = spec.on_agent_loss
         await trio.to_thread.run_sync(_join, control, spec.name, fields)

@@ -143,6 +143,7 @@ def show_workloads(workloads: list[dict[str, Any]]) -> None:
     rows = [
         (
             one["name"],
+            _account(one),
             one["rung"],
             one["netns"],
             one["cgroup"],
@@ -153,10 +154,24 @@ def show_workloads(workloads: list[dict[str, Any]]) -> None:
         )
         for one in workloads
     ]
-    head = ("WORKLOAD", "RUNG", "NETNS", "CGROUP", "DOORS OUT/IN", "ON AGENT LOSS", "SOURCE SEEN", "PID")
+    head = (
+        "WORKLOAD",
+        "NAMESPACE/ACCOUNT",
+        "RUNG",
+        "NETNS",
+        "CGROUP",
+        "DOORS OUT/IN",
+        "ON AGENT LOSS",
+        "SOURCE SEEN",
+        "PID",
+    )
     show_table(head, rows)
     for one in workloads:
         if one["why"]:
             click.echo(f"{one['name']} is on {one['rung']}: {' '.join(one['why'].split())}")
         if of(one, "why_no_dns"):
             click.echo(f"{one['name']} has no DNS capture: {' '.join(one['why_no_dns'].split())}")
+
+
+def _account(one: dict[str, Any]) -> str:
+    return "/".join(filter(None, (of(one, "namespace"), of(one, "service_account"))))

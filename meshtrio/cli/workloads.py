@@ -17,7 +17,8 @@ HELP = """List the workloads of this machine's agent; add or remove one.
 Examples:
   meshtrio workloads
   meshtrio workloads --json
-    [{"name": "shop", "id": 1, "rung": "ebpf", "why": "", "dns_port": 15053, "why_no_dns": "",
+    [{"name": "shop", "namespace": "default", "service_account": "default", "id": 1,
+      "rung": "ebpf", "why": "", "dns_port": 15053, "why_no_dns": "",
       "cgroup": "/sys/fs/cgroup/meshtrio/shop", "netns": "own", "netns_id": 3,
       "outbound_port": 15002, "inbound_port": 15001, "on_agent_loss": "open",
       "source_address": "fixed", "pid": 0}]
@@ -33,9 +34,13 @@ its path printed; move processes there before they connect. Without --port, the 
 workload listens are caught inbound. A workload that is added here is gone when the agent stops; list it
 in the configuration to keep it.
 
+It is namespace default, service account default, or what identity.exec_identities of the agent's
+configuration allows.
+
 \b
 Examples:
   meshtrio workloads add db --cgroup system.slice/postgresql.service
+  meshtrio workloads add cart --netns /run/netns/cart --namespace shop --service-account cart
   meshtrio workloads add job --json
 """
 
@@ -65,6 +70,8 @@ def list_(above: str | None, control: str | None, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--cgroup", default="", metavar="PATH", help="A cgroup v2, absolute or from its mount.")
 @click.option("--netns", default="", metavar="PATH", help="/run/netns/NAME or /proc/PID/ns/net.")
+@click.option("--namespace", default="", metavar="NS", help="Whose services have short names for it.")
+@click.option("--service-account", default="", metavar="SA", help="Its SPIFFE ID is made of both.")
 @click.option("--port", "ports", type=PORT, multiple=True, help="Catch this port inbound.")
 @click.option("--on-agent-loss", type=click.Choice(["open", "closed"]), help="Default: as configured.")
 @click.option("--pid", type=click.IntRange(1), default=None, help="Remove it when this process ends.")
@@ -76,6 +83,7 @@ def add(above: str | None, /, name: str, control: str | None, as_json: bool, **w
     wrong = wrong_name(name)
     if wrong:
         raise Complaint(wrong, Code.USAGE)
+    _refuse_wrong(wanted["namespace"], wanted["service_account"])
     if wanted["netns"]:
         wanted["netns"] = absolute(wanted["netns"])
     fields = {key: value for key, value in wanted.items() if value not in (None, "", ())}
@@ -98,6 +106,14 @@ def remove(above: str | None, name: str, control: str | None, as_json: bool) -> 
         show_json(removed)
     else:
         click.echo(f"{name} is caught no more")
+
+
+def _refuse_wrong(*labels: str) -> None:
+    for label in filter(None, labels):
+        if wrong_name(label):
+            raise Complaint(
+                f"{label!r} is no namespace or service account (want a DNS label: shop-2)", Code.USAGE
+            )
 
 
 def _list(control: str | None, *, as_json: bool) -> None:

@@ -85,6 +85,9 @@ class Identity(Struct, frozen=True, forbid_unknown_fields=True):
     """disk: certificates and keys also in `directory`, mode 0600, for agents that start without their CA."""
     revocations: OptionalPath = ""
     """A file of revoked ids and serials, read again when it changes."""
+    exec_identities: tuple[SpiffePattern, ...] = ()
+    """What `meshtrio exec --identity` and `meshtrio workloads add` may ask the agent for. Namespace default
+    with service account default can always be had, and what stands in `workloads` besides."""
     federated: tuple[Federated, ...] = ()
     remote: RemoteCa = RemoteCa()
     spire_socket: OptionalPath = "/run/spire/sockets/agent.sock"

@@ -31,6 +31,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
 
     id: int
     name: str
+    namespace: str = "default"
+    """Whose services have short names there."""
     cgroup: Path | None
     closed: bool
     ports: tuple[int, ...] = ()

@@ -64,6 +64,7 @@ class Catcher:
         wanted = Wanted(
             id=number,
             name=spec.name,
+            namespace=spec.namespace,
             cgroup=path,
             closed=spec.on_agent_loss == "closed",
             ports=spec.ports,
@@ -121,7 +122,7 @@ class Catcher:
             )
         elif wanted.closed:
             site.close_on_loss()
-        self.tell(KnowWorkload(WorkloadName(wanted.id, spec.name)), [])
+        self.tell(KnowWorkload(WorkloadName(wanted.id, spec.name, spec.namespace)), [])
         dns: DnsDoor | None = None
         try:
             if not self.kernel.why_no_names:
@@ -149,7 +150,7 @@ class Catcher:
         door = DnsDoor(site.netns, 0 if site.users else self.rules.dns_port, any_port=wanted.any_port)
         try:
             meant: Meant = MeantByHooks(kernel, site.netns, wanted.id) if kernel else MeantByRules(site.netns)
-            door.serves(wanted.name, meant)
+            door.serves(wanted.name, meant, namespace=wanted.namespace)
             self.dns_opened(door)
         except BaseException:
             door.close()
@@ -171,7 +172,7 @@ class Catcher:
             direction=direction,
             rung=workload.rung,
             netns=workload.site.netns.id,
-            workload=WorkloadName(workload.id, workload.spec.name),
+            workload=WorkloadName(workload.id, workload.spec.name, workload.spec.namespace),
             listeners=len(doors.sockets),
             transparent=workload.site.transparent,
         )

@@ -48,9 +48,9 @@ class DnsDoor:
             self.close()
             raise
 
-    def serves(self, workload: str, meant: Meant) -> None:
+    def serves(self, workload: str, meant: Meant, *, namespace: str = "default") -> None:
         """Say whose door this is, and take over who knows which resolvers are meant."""
-        self.workload, self._meant = workload, meant
+        self.workload, self.workload_namespace, self._meant = workload, namespace, meant
 
     def has(self, family: int) -> bool:
         """Say whether queries of this family can come here."""

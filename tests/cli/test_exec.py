@@ -275,12 +275,21 @@ def test_wrong_use_is_told_before_anything_is_touched(run: Run, agent: Control, 
     for words, said in (
         (["--name", "A_b"], b"is no workload name"),
         (["--user", "no-such-user"], b"there is no user 'no-such-user' for --user"),
+        (["--identity", "cart"], b"--identity: 'cart' is no identity (want NAMESPACE/SERVICE_ACCOUNT"),
+        (["--identity", "Shop/cart"], b"--identity: 'Shop' is no DNS label"),
         (["--rung", "warp"], b"rung is"),
         (["--catalog", catalog], b"an agent runs here"),
     ):
         done = run("exec", *words, "--", "touch", "/nowhere/x")
         assert done.returncode == 2, words
         assert said in done.stderr and done.stderr.startswith(b"meshtrio: "), words
+
+
+@pytest.mark.parametrize("flags", [[], ["--identity", "shop/cart"]])
+def test_alone_an_identity_is_had_for_the_asking(run: Run, flags: list[str], catalog: str) -> None:
+    words = ("--name", NAME, "--standalone", "--catalog", catalog, *flags)
+    done = run("exec", *words, "--", "curl", "-sS", "-m", "10", f"http://{VIP}/x")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"hello from /x\n", b"")
 
 
 def test_one_name_cannot_run_twice(start: Start, run: Run) -> None:

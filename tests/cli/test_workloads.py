@@ -22,6 +22,35 @@ def test_a_wrong_name_never_reaches_the_agent(name: str) -> None:
     assert "is no workload name" in done.stderr
 
 
+@pytest.mark.parametrize("flag", ["--namespace", "--service-account"])
+def test_a_wrong_account_never_reaches_the_agent(flag: str) -> None:
+    done = CliRunner().invoke(main, ["workloads", "add", "a", flag, "A/b", "--control", "/nowhere"])
+    assert done.exit_code == 2
+    assert "'A/b' is no namespace or service account" in done.stderr
+
+
+@pytest.mark.world
+def test_who_it_is_must_be_allowed(
+    run: Run, settings: dict[str, str], request: pytest.FixtureRequest
+) -> None:
+    settings["MESHTRIO_IDENTITY__EXEC_IDENTITIES"] = "spiffe://cluster.local/ns/shop/*"
+    request.getfixturevalue("agent")
+    denied = run("workloads", "add", NAME, "--namespace", "office")
+    assert denied.returncode == 1
+    assert denied.stderr.decode() == (
+        f"meshtrio: workload {NAME}: spiffe://cluster.local/ns/office/sa/default is not allowed by"
+        " identity.exec_identities of the agent's configuration (spiffe://cluster.local/ns/shop/*)\n"
+    )
+    assert run("exec", "--identity", "office/x", "--", "true").returncode == 1
+    assert run("exec", "--identity", "shop/x", "--", "true").returncode == 0
+    added = run("workloads", "add", NAME, "--namespace", "shop", "--service-account", "cart", "--json")
+    assert added.returncode == 0
+    listed = json.loads(run("workloads", "--json").stdout)
+    assert [(one["namespace"], one["service_account"]) for one in listed] == [("shop", "cart")]
+    assert " shop/cart " in run("workloads").stdout.decode()
+    assert run("policy", "check", "--from", "anonymous", "--to", NAME).stdout.count(b"shop/") == 1
+
+
 @pytest.mark.world
 def test_one_comes_and_goes(run: Run, agent: Control) -> None:
     group = cgroup.mount_point() / "meshtrio" / NAME

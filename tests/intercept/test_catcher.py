@@ -35,6 +35,16 @@ async def test_ebpf_is_the_first_choice_and_its_doors_are_told(kernel: Kernel, p
 
 
 @pytest.mark.parametrize("rung", ["auto", "nft"])
+async def test_workers_hear_the_namespace_of_a_workload(rung: str, kernel: Kernel, place: Place) -> None:
+    async with node(kernel, rung=rung) as made:
+        cart = await made.registry.add(place.spec(namespace="shop"))
+        named = WorkloadName(cart.id, cart.spec.name, "shop")
+        assert {door.workload for door in made.doors().values()} == {named}
+        if rung == "auto":
+            assert KnowWorkload(named) in made.told
+
+
+@pytest.mark.parametrize("rung", ["auto", "nft"])
 async def test_without_a_kernel_nf_tables_says_why(rung: str, place: Place) -> None:
     async with node(None, rung=rung) as made:
         shop = await made.registry.add(place.spec())

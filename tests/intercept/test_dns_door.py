@@ -121,7 +121,9 @@ def test_another_agent_cannot_share_it(netns: Netns, door: DnsDoor) -> None:
 def test_where_ipv6_is_off_it_is_open_on_ipv4(space: Namespace, netns: Netns) -> None:
     space.set_sysctl("net.ipv6.conf.all.disable_ipv6", "1")
     with contextlib.closing(DnsDoor(netns, PORT)) as door:
-        door.serves("shop", Meant())
+        assert door.workload_namespace == "default"
+        door.serves("shop", Meant(), namespace="office")
+        assert (door.workload, door.workload_namespace) == ("shop", "office")
         assert door.has(socket.AF_INET)
         assert not door.has(socket.AF_INET6)
         assert door.resolver_of(Address.of("::1", 9)) is None
