@@ -198,6 +198,17 @@ async def test_workloads_come_and_go(tmp_path: Path, place: Place) -> None:
         assert (await ask(agent, "DELETE", "/v1/workloads/shop"))[0] == 404
 
 
+async def test_only_an_agent_of_ones_own_gives_any_identity(tmp_path: Path, place: Place) -> None:
+    spec = place.spec(namespace="office", service_account="door")
+    async with living(setting(tmp_path)) as agent:
+        with pytest.raises(WorkloadError, match=r"ns/office/sa/door is not allowed"):
+            await agent.add_workload(spec)
+        assert our_tables(place.space) == []
+    async with living(setting(tmp_path, private=True)) as agent:
+        added = await agent.add_workload(spec)
+        assert (added["namespace"], added["service_account"]) == ("office", "door")
+
+
 async def test_a_workload_that_is_left_goes_with_the_agent(tmp_path: Path, place: Place) -> None:
     async with living(setting(tmp_path)) as agent:
         await agent.add_workload(place.spec())

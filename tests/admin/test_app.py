@@ -202,6 +202,15 @@ async def test_a_workload_comes_and_goes(control: Client, agent: Agent) -> None:
     assert agent.removed == ["shop"]
 
 
+async def test_a_workload_says_who_it_is(control: Client, agent: Agent) -> None:
+    body = {"namespace": "shop", "service_account": "cart"}
+    assert (await control.ask("PUT", "/v1/workloads/shop", json.dumps(body))).status == 201
+    assert agent.added == [Spec(name="shop", on_agent_loss="", namespace="shop", service_account="cart")]
+    for field in body:
+        reply = await control.ask("PUT", "/v1/workloads/shop", json.dumps({field: "../cart"}))
+        reply.refuses(400, f"$.{field}")
+
+
 @pytest.mark.parametrize("body", [None, "", "{}"])
 async def test_an_empty_body_means_the_defaults(control: Client, agent: Agent, body: str | None) -> None:
     assert (await control.ask("PUT", "/v1/workloads/shop", body)).status == 201
