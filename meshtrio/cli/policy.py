@@ -9,7 +9,7 @@ from meshtrio.cli.columns import Column, Line, Row, lay_out
 from meshtrio.cli.complaint import Code, Complaint
 from meshtrio.cli.control_client import Control, NoAgent
 from meshtrio.cli.options import PORT, configured, control_option, control_path, json_option
-from meshtrio.cli.screen import show_json
+from meshtrio.cli.screen import note, show_json
 from meshtrio.config.identity import Callers, Policy
 from meshtrio.config.schema import Config
 
@@ -24,6 +24,7 @@ Examples:
 LIST_HELP = """List the rules of policy and mutual TLS, in their order.
 
 Deny wins over allow, and `default` decides where no rule fits. Of modes, the first rule that fits decides.
+Rules that can be seen to fit nobody, or never to decide, are remarked on standard error.
 
 \b
 Examples:
@@ -34,7 +35,8 @@ Examples:
      "rules": [{"action": "allow", "name": "web", "callers": {"ids": [], "namespaces": ["shop"],
                 "trust_domains": []}, "namespaces": [], "workloads": ["cart"], "ports": []}],
      "mode": "permissive",
-     "modes": [{"mode": "strict", "namespace": "shop", "workload": "", "port": 0, "any_alpn": false}]}
+     "modes": [{"mode": "strict", "namespace": "shop", "workload": "", "port": 0, "any_alpn": false}],
+     "remarks": ["policy.rules[3] (old) never decides: no-office denies all that it speaks of"]}
 """
 
 CHECK_HELP = """Say what would happen if one workload called another, and which rules decide.
@@ -75,14 +77,19 @@ def policy() -> None:
 @json_option
 def list_(config_file: str | None, control: str | None, as_json: bool) -> None:
     """See LIST_HELP."""
+    from meshtrio.route.remarks import remarks
+
     config, _ = _asked(config_file, control)
     if as_json:
         told = msgspec.to_builtins(config.policy)
         modes = msgspec.to_builtins(config.mtls.rules)
-        show_json(told | {"mode": config.mtls.mode, "modes": modes})
+        odd = list(remarks(config))
+        show_json(told | {"mode": config.mtls.mode, "modes": modes, "remarks": odd})
         return
     for line in tables_of(config):
         click.secho(line.text, bold=line.bold, fg=line.colour or None)
+    for remark in remarks(config):
+        note(remark)
 
 
 @policy.command(help=CHECK_HELP)

@@ -27,7 +27,7 @@ policy:
   rules:
   - name: web-to-cart
     action: allow
-    callers: {namespaces: [shop], ids: ["spiffe://cluster.local/ns/office/*"]}
+    callers: {namespaces: [shop], ids: ["spiffe://cluster.local/ns/shop/*"]}
     namespaces: [shop]
     workloads: [cart]
   - name: shop-by-web
@@ -82,7 +82,7 @@ def test_without_rules(tmp_path: Path) -> None:
 
 def test_the_rules_as_json(file: str) -> None:
     told = json.loads(invoke("list", "--config", file, "--json").output)
-    assert {"default", "dry_run", "rules", "mode", "modes"} == told.keys()
+    assert {"default", "dry_run", "rules", "mode", "modes", "remarks"} == told.keys()
     assert [rule["name"] for rule in told["rules"]][:2] == ["web-to-cart", "shop-by-web"]
     assert told["modes"][0] == {
         "mode": "strict",
@@ -131,9 +131,9 @@ def test_a_running_agent_is_asked_as_users_do(run: Run, there: Served) -> None:
         "mode": "strict",
         "mode_rule": "mtls.rules[0]",
         "treatment": "mutual_tls",
-        "rule": "shop-by-web",
+        "rule": "web-to-cart",
         "would_deny": False,
-        "words": f"rule shop-by-web allows {WEB} to call shop/cart on port 80",
+        "words": f"rule web-to-cart allows {WEB} to call shop/cart on port 80",
         "ports": [],
     }
     denied = run(*words, "--to", "old")
