@@ -36,8 +36,10 @@ async def test_ebpf_is_the_first_choice_and_its_doors_are_told(kernel: Kernel, p
 
 @pytest.mark.parametrize("rung", ["auto", "nft"])
 async def test_workers_hear_the_namespace_of_a_workload(rung: str, kernel: Kernel, place: Place) -> None:
-    async with node(kernel, rung=rung) as made:
+    async with node(kernel, rung=rung, dns=True) as made:
         cart = await made.registry.add(place.spec(namespace="shop"))
+        assert cart.dns is not None
+        assert cart.dns.workload_namespace == "shop", "short names mean its services"
         named = WorkloadName(cart.id, cart.spec.name, "shop")
         assert {door.workload for door in made.doors().values()} == {named}
         if rung == "auto":

@@ -67,6 +67,11 @@ def test_what_a_wider_denial_covers_is_remarked() -> None:
     assert told(also, wide) == []
 
 
+def test_a_denial_of_our_namespaces_does_not_cover_those_of_others() -> None:
+    theirs = PolicyRule("allow", "a", Callers(namespaces=("shop",), trust_domains=("other",)))
+    assert told(PolicyRule("deny", "no-shop", SHOP), theirs, identity=FEDERATED) == []
+
+
 def test_what_an_earlier_mode_covers_is_remarked() -> None:
     rules = (ModeRule("strict", "shop"), ModeRule("disable", "shop", port=80), ModeRule("disable", port=80))
     assert list(remarks(Config(mtls=Mtls(rules=rules)))) == [
