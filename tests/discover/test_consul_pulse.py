@@ -135,15 +135,15 @@ async def test_questions_and_rests_end_when_all_is_asked_anew(autojump_clock: Mo
     async with beating() as watched:
         ended: list[float] = []
 
-        async def note(wait: Callable[[], Any]) -> None:
-            assert await wait() is None
+        async def note(wait: Callable[[], Any], gives: object = None) -> None:
+            assert await wait() is gives
             ended.append(trio.current_time())
 
         with trio.fail_after(60):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(note, lambda: watched.pulse.asked("web", blocking()))
                 nursery.start_soon(note, lambda: watched.pulse.asked("db", blocking()))
-                nursery.start_soon(note, lambda: watched.pulse.rest(Why.REFUSED, 9))
+                nursery.start_soon(note, lambda: watched.pulse.rest(Why.REFUSED, 9), True)
                 await trio.sleep(1)
                 watched.client.says = "b:8300"
         assert ended == pytest.approx([BEAT_S] * 3)
@@ -156,6 +156,11 @@ async def test_one_question_may_be_given_up(autojump_clock: MockClock) -> None:
         await trio.sleep(1)
         watched.pulse.interrupt({"web", "unknown"})
     assert trio.current_time() == 1
+
+
+async def test_a_rest_that_nobody_ends_gives_no_reason_to_hope(autojump_clock: MockClock) -> None:
+    assert await Watched().pulse.rest(Why.SERVER, 3) is False
+    assert trio.current_time() > 1
 
 
 def test_rests_depend_on_the_kind_of_failure() -> None:
