@@ -153,6 +153,8 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     cipher: str = ""
     resumed: bool = False
     """The TLS session was resumed."""
+    policy: str = ""
+    """What policy said, where it said more than that all may call."""
     sent_bytes: int = 0
     received_bytes: int = 0
     began: float

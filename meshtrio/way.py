@@ -10,22 +10,21 @@ from typing import NamedTuple
 import trio
 
 from meshtrio.address import Address
-from meshtrio.balance.roundrobin import Turns
 from meshtrio.catalog.service import Endpoint, Found
-from meshtrio.config.schema import Config
 from meshtrio.detect.detected import Detected
 from meshtrio.detect.detector import Detector
 from meshtrio.forward.dial import DialError, dial
-from meshtrio.forward.relay import Relay
+from meshtrio.forward.sealed import Sealed
 from meshtrio.forward.tcp import close_with_reset
 from meshtrio.intercept.arrival import Door
-from meshtrio.interest import Interest, Unanswered
+from meshtrio.interest import Unanswered
+from meshtrio.messages import WorkloadName
 from meshtrio.observe import log
-from meshtrio.observe.ledger import Entry, Ledger
+from meshtrio.observe.ledger import Entry
 from meshtrio.outcome import Outcome
 from meshtrio.route.decision import Kind, Route
-from meshtrio.route.doors import Doors
-from meshtrio.route.table import RouteTable
+from meshtrio.secure.border import Passage, Unsafe
+from meshtrio.worker_site import Site
 
 
 class Refused(Exception):
@@ -38,28 +37,6 @@ class Refused(Exception):
         self.detail = detail
 
 
-class Site:
-    """What all connections of one worker share. Replaced piece by piece when the agent sends news."""
-
-    def __init__(self, interest: Interest, relay: Relay, *, start: int) -> None:
-        """Begin with the default configuration and no door; `start` is where round robins begin."""
-        self.config = Config()
-        self.interest = interest
-        self.relay = relay
-        self.ledger = Ledger()
-        self.turns = Turns(start)
-        self.routes = RouteTable()
-        self.names: dict[int, str] = {}
-        """Workload ids to names, as the kernel and the agent give them."""
-        self.doors: dict[int, Door] = {}
-        self.pending = 0
-
-    def rebuild_routes(self) -> None:
-        """Forget decisions, because the policy or the doors have changed."""
-        addresses = (address for door in self.doors.values() for address in door.addresses)
-        self.routes = RouteTable(policy=self.config.passthrough, doors=Doors(addresses))
-
-
 class Arrival(NamedTuple):
     """A connection that has just come in."""
 
@@ -67,6 +44,13 @@ class Arrival(NamedTuple):
     client: socket.socket
     source: Address
     entry: Entry
+
+
+class Ends(NamedTuple):
+    """The two ends between which bytes will go."""
+
+    client: socket.socket | Sealed
+    upstream: socket.socket | Sealed
 
 
 async def carry(site: Site, door: Door, client: socket.socket, peer: tuple[str, int]) -> None:
@@ -83,6 +67,8 @@ async def carry(site: Site, door: Door, client: socket.socket, peer: tuple[str, 
         outcome = await _carry(site, Arrival(door, client, source, entry))
     except Refused as refused:
         outcome, detail = refused.outcome, refused.detail
+    except Unsafe as unsafe:
+        outcome, detail = unsafe.outcome, str(unsafe)
     except trio.Cancelled:
         outcome = Outcome.DRAINED
         raise
@@ -93,14 +79,14 @@ async def carry(site: Site, door: Door, client: socket.socket, peer: tuple[str, 
 
 
 async def _carry(site: Site, arrival: Arrival) -> Outcome:
-    _, client, _, entry = arrival
+    entry = arrival.entry
     if len(site.ledger) > site.config.limits.connections or site.pending >= site.config.limits.pending:
         raise Refused(
             Outcome.LIMIT, "the worker has as many connections as limits.connections or .pending allow"
         )
     site.pending += 1
     try:
-        upstream = await _reach(site, arrival)
+        ends = await _reach(site, arrival)
     finally:
         site.pending -= 1
     detector = Detector()
@@ -111,8 +97,9 @@ async def _carry(site: Site, arrival: Arrival) -> Outcome:
             _note(entry, detected)
         return detected is not None
 
-    flow = site.relay.join(client, upstream, idle_s=site.config.timeouts.idle_s, watch=watch)
+    flow = site.relay.join(*ends, idle_s=site.config.timeouts.idle_s, watch=watch)
     entry.bytes_now = lambda: (flow.sent_bytes, flow.received_bytes)
+    entry.cut = flow.cut
     ending = await site.relay.ended(flow)
     if not entry.protocol:
         _note(entry, detector.eof())
@@ -124,18 +111,19 @@ def _note(entry: Entry, detected: Detected) -> None:
     entry.sni = detected.sni or ""
 
 
-async def _reach(site: Site, arrival: Arrival) -> socket.socket:
+async def _reach(site: Site, arrival: Arrival) -> Ends:
     """Find out where the connection wants to go, and connect there."""
     door, client, source, entry = arrival
     origin = door.origin(client, source)
     if origin is None:
         raise Refused(Outcome.NO_DESTINATION, "someone dialled the door itself, or the source is not known")
     entry.destination = str(origin.destination)
-    workload = site.names.get(origin.workload, door.opened.workload.name)
-    if site.ledger.belongs(entry, workload) > site.config.limits.per_workload:
+    workload = site.names.get(origin.workload, door.opened.workload)
+    if site.ledger.belongs(entry, workload.name) > site.config.limits.per_workload:
         raise Refused(Outcome.LIMIT, "the workload has as many connections as limits.per_workload allows")
     if door.opened.direction == "inbound":
-        return await _dial_app(site, door, origin.destination, source)
+        caller = await _admit(site, arrival, workload, origin.destination)
+        return Ends(caller, await _dial_app(site, door, origin.destination, source))
     try:
         found: Found | None = await site.interest.find(origin.destination)
     except Unanswered:
@@ -144,41 +132,73 @@ async def _reach(site: Site, arrival: Arrival) -> socket.socket:
     entry.service = route.service
     if route.refusal is not None:
         raise Refused(route.refusal)
-    return await _dial_endpoint(site, door, route, entry)
+    return Ends(client, await _dial_endpoint(site, arrival, route, workload))
 
 
-async def _dial_endpoint(site: Site, door: Door, route: Route, entry: Entry) -> socket.socket:
+async def _admit(site: Site, arrival: Arrival, called: WorkloadName, to: Address) -> socket.socket | Sealed:
+    """Let a caller in who is secured as he must be, and may call this workload."""
+    entry = arrival.entry
+    passage = await site.border.into(arrival.client, called, to)
+    _note_peer(entry, passage)
+    verdict = site.border.judge(passage.peer, called, to.port)
+    if verdict.would_deny:
+        entry.policy = verdict.words
+    if not verdict.allowed:
+        raise Refused(Outcome.DENIED, verdict.words)
+    return passage.end
+
+
+def _note_peer(entry: Entry, passage: Passage) -> None:
+    entry.peer, entry.serial = str(passage.peer or ""), passage.serial
+    entry.tls, entry.cipher, entry.resumed = passage.tls, passage.cipher, passage.resumed
+
+
+async def _dial_endpoint(
+    site: Site, arrival: Arrival, route: Route, caller: WorkloadName
+) -> socket.socket | Sealed:
     """Connect to the endpoint whose turn it is, and to the next ones while that fails."""
-    timeouts = site.config.timeouts
+    entry, timeouts = arrival.entry, site.config.timeouts
     turn = site.turns.of(f"{route.service}:{route.port}") if route.kind is Kind.SERVICE else None
     tried: list[str] = []
-    failure = ""
-    silent = True
-    """Nobody has said no so far."""
+    outcome, failure = Outcome.CONNECT_FAILED, ""
     with trio.move_on_after(timeouts.connect_s) as deadline:
         while True:
             endpoint = turn.pick(route.candidates, tried) if turn else _only(route, tried)
             if endpoint is None:
                 break
-            tried.append(endpoint.id)
             entry.endpoint = str(endpoint.address)
-            with trio.move_on_after(timeouts.connect_try_s):
-                try:
-                    sock = door.outbound_socket(endpoint.address)
-                    await dial(sock, endpoint.address)
-                except DialError as cause:
-                    failure = str(cause)
-                    silent = silent and cause.timed_out
-                    continue
-                except OSError as cause:
-                    failure = f"no socket for {endpoint.address}: {cause.strerror}"
-                    silent = False
-                    continue
-                return sock
-            failure = f"{endpoint.address} did not answer within {timeouts.connect_try_s} s"
+            try:
+                passage = await _dial_one(site, arrival.door, endpoint, caller)
+            except (Refused, Unsafe) as failed:
+                failure = str(failed)
+                # Who says no says more than who is silent.
+                if not tried or failed.outcome is not Outcome.CONNECT_TIMEOUT:
+                    outcome = failed.outcome
+                tried.append(endpoint.id)
+                continue
+            _note_peer(entry, passage)
+            return passage.end
     if deadline.cancelled_caught:
+        outcome = outcome if tried else Outcome.CONNECT_TIMEOUT
         failure = f"no endpoint answered within {timeouts.connect_s} s; last: {entry.endpoint}"
-    raise Refused(Outcome.CONNECT_TIMEOUT if silent and tried else Outcome.CONNECT_FAILED, failure)
+    raise Refused(outcome, failure)
+
+
+async def _dial_one(site: Site, door: Door, endpoint: Endpoint, caller: WorkloadName) -> Passage:
+    """Connect to this endpoint, and secure that if it is in the mesh. Refused or Unsafe if that fails."""
+    to, try_s = endpoint.address, site.config.timeouts.connect_try_s
+    with trio.move_on_after(try_s) as patience:
+        try:
+            sock = door.outbound_socket(to)
+            await dial(sock, to)
+        except DialError as cause:
+            outcome = Outcome.CONNECT_TIMEOUT if cause.timed_out else Outcome.CONNECT_FAILED
+            raise Refused(outcome, str(cause)) from cause
+        except OSError as cause:
+            raise Refused(Outcome.CONNECT_FAILED, f"no socket for {to}: {cause.strerror}") from cause
+    if patience.cancelled_caught:
+        raise Refused(Outcome.CONNECT_TIMEOUT, f"{to} did not answer within {try_s} s")
+    return await site.border.out(sock, site.seen_here(door, endpoint), caller)
 
 
 def _only(route: Route, tried: list[str]) -> Endpoint | None:

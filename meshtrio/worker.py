@@ -27,6 +27,7 @@ from meshtrio.intercept.netns import NetnsError
 from meshtrio.interest import Interest
 from meshtrio.messages import (
     CloseDoor,
+    Credentials,
     Drain,
     KnowWorkload,
     Maps,
@@ -37,10 +38,12 @@ from meshtrio.messages import (
     Settings,
     ToAgent,
     ToWorker,
+    Trusted,
 )
 from meshtrio.observe import log
 from meshtrio.successor import successor_ready
-from meshtrio.way import Site, carry
+from meshtrio.way import carry
+from meshtrio.worker_site import Site
 
 ACCEPTS = 64
 """How many connections one listening socket may bring before others have their turn."""
@@ -102,26 +105,23 @@ class Worker:
                 message, descriptors = await self._channel.receive()
                 match message:
                     case Settings():
-                        self._site.config = message.config
+                        self._site.settle(message.config)
                         self._successor = message.successor
-                        self._site.rebuild_routes()
-                        for door in self._site.doors.values():
-                            door.tune(message.config.keepalive)
                         log.set_up(message.config.log)
                     case Maps():
                         close_all(self._map_descriptors)
                         self._map_descriptors = descriptors
                         self._maps = KernelMaps.of(descriptors)
+                        self._site.neighbours.listener = self._maps.ports.listener
                         self._maps.heartbeat.beat()
                     case OpenDoor():
                         self._open_door(message, descriptors, accepting=accepting, connections=connections)
                     case CloseDoor():
                         self._close_door(message.door)
-                    case KnowWorkload(workload=workload):
-                        if workload.name:
-                            self._site.names[workload.id] = workload.name
-                        else:
-                            self._site.names.pop(workload.id, None)
+                    case KnowWorkload():
+                        self._site.know(message.workload)
+                    case Credentials() | Trusted():
+                        self._site.border.learn(message)
                     case Resolved():
                         forgotten = self._site.interest.learn(message)
                         if forgotten is not None:
@@ -148,7 +148,7 @@ class Worker:
             log.warning("a door could not be opened", door=opened.door, why=str(cause))
             return
         self._site.doors[opened.door] = door
-        self._site.names[opened.workload.id] = opened.workload.name
+        self._site.know(opened.workload)
         self._site.rebuild_routes()
         door.tune(self._site.config.keepalive)
         for listener in door.listeners:
@@ -208,6 +208,7 @@ class Worker:
     async def _tell(self) -> None:
         while True:
             await trio.sleep(TELL_S * random.uniform(0.9, 1.1))
+            self._site.end_revoked(trio.current_time(), log.wall_now())
             with contextlib.suppress(ChannelClosed):
                 await self._send_tally()
 

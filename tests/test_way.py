@@ -11,14 +11,17 @@ import pytest
 import trio
 
 from meshtrio.channel import LocalChannel, local_pair
+from meshtrio.config.identity import Mtls, Policy
 from meshtrio.config.schema import Config, Limits
 from meshtrio.forward.relay import Relay
 from meshtrio.interest import Interest
 from meshtrio.messages import ToAgent, ToWorker
 from meshtrio.outcome import Outcome
-from meshtrio.way import Site, carry
+from meshtrio.way import carry
+from meshtrio.worker_site import Site
 from tests.forward.peers import abort
 from tests.support.scene import QUICK, REQUEST, Scene, on_its_way, only_ending, recorded, scene
+from tests.support.secured import client_hello, identify, inbound, meshed
 from tests.support.worker_side import (
     SHOP,
     VIP,
@@ -117,6 +120,36 @@ async def limit(made: Scene) -> None:
     made.site.ledger._live.pop(1)
 
 
+async def no_identity(made: Scene) -> None:
+    async with serving() as server:
+        made.catalog[VIP] = meshed(found(server))
+        async with on_its_way(made) as client:
+            assert await is_reset(client)
+
+
+async def upstream_tls(made: Scene) -> None:
+    identify(made)
+    async with serving() as server:  # which repeats our ClientHello, and that is no ServerHello
+        made.catalog[VIP] = meshed(found(server))
+        async with on_its_way(made) as client:
+            assert await is_reset(client)
+
+
+async def client_tls(made: Scene) -> None:
+    identify(made)
+    await inbound(made, client_hello() + b"and then no more of TLS")
+
+
+async def plaintext(made: Scene) -> None:
+    made.site.settle(msgspec.structs.replace(made.site.config, mtls=Mtls(mode="strict")))
+    await inbound(made, REQUEST)
+
+
+async def denied(made: Scene) -> None:
+    made.site.settle(msgspec.structs.replace(made.site.config, policy=Policy(default="deny")))
+    await inbound(made, REQUEST)
+
+
 async def idle(made: Scene) -> None:
     made.configure(timeouts=msgspec.structs.replace(QUICK, idle_s=0.05))
     async with serving() as server:
@@ -153,6 +186,11 @@ EACH: dict[Outcome, Callable[[Scene], Awaitable[None]]] = {
     Outcome.NO_DESTINATION: no_destination,
     Outcome.LOOP: loop,
     Outcome.LIMIT: limit,
+    Outcome.NO_IDENTITY: no_identity,
+    Outcome.UPSTREAM_TLS: upstream_tls,
+    Outcome.CLIENT_TLS: client_tls,
+    Outcome.PLAINTEXT: plaintext,
+    Outcome.DENIED: denied,
     Outcome.IDLE: idle,
     Outcome.DRAINED: drained,
     Outcome.OUR_BUG: our_bug,

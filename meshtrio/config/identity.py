@@ -79,8 +79,7 @@ class Identity(Struct, frozen=True, forbid_unknown_fields=True):
     skew_s: Annotated[float, Meta(ge=0, le=3600, description="seconds, 0 to 3600")] = 300.0
     """By how much other machines' clocks may differ."""
     drain_s: Annotated[float, Meta(ge=0, le=86_400, description="seconds, 0 (never) to 86400")] = 300.0
-    """How long connections live on after the certificate they were made with has been replaced because it
-    was revoked, or has ended. Renewal alone ends nothing."""
+    """How long connections live on whose other side was revoked. Renewal and expiry end no connection."""
     cache: Literal["memory", "disk"] = "memory"
     """disk: certificates and keys also in `directory`, mode 0600, for agents that start without their CA."""
     revocations: OptionalPath = ""

@@ -110,6 +110,12 @@ class Ports:
         raw = bpf.look_up(self._descriptor, port_key(netns, port), LISTENER_BYTES)
         return unpack_listener(raw)[0] if raw else None
 
+    def listener(self, netns: int, port: int) -> int | None:
+        """Return the id of the workload that listens there now; connections for it are caught."""
+        raw = bpf.look_up(self._descriptor, port_key(netns, port), LISTENER_BYTES)
+        number, sockets = unpack_listener(raw) if raw else (0, 0)
+        return number if sockets > 0 else None
+
     def sweep(self, most: int = PORTS_KEPT) -> int:
         """Take out ports that nobody has any more, if there are many; say how many were taken out.
 

@@ -23,15 +23,23 @@ class Entry:
     __slots__ = (
         "began",
         "bytes_now",
+        "cipher",
+        "cut",
         "destination",
         "direction",
+        "doomed_at",
         "endpoint",
         "id",
+        "peer",
+        "policy",
         "protocol",
+        "resumed",
         "rung",
+        "serial",
         "service",
         "sni",
         "source",
+        "tls",
         "workload",
     )
 
@@ -47,8 +55,14 @@ class Entry:
         self.endpoint = ""
         self.protocol = ""
         self.sni = ""
+        self.peer = self.serial = self.tls = self.cipher = self.policy = ""
+        self.resumed = False
         self.began = 0.0
         self.bytes_now: Callable[[], tuple[int, int]] | None = None
+        self.cut: Callable[[], None] | None = None
+        """Ends it now."""
+        self.doomed_at: float | None = None
+        """When it is to be cut, by the running clock."""
 
     def seen(self, now: float, outcome: Outcome | None = None, detail: str = "") -> Connection:
         """Return the connection as a value, as it is at this wall time."""
@@ -63,6 +77,11 @@ class Entry:
             endpoint=self.endpoint,
             protocol=self.protocol,
             sni=self.sni,
+            peer=self.peer,
+            tls=self.tls,
+            cipher=self.cipher,
+            resumed=self.resumed,
+            policy=self.policy,
             sent_bytes=sent,
             received_bytes=received,
             began=self.began,
@@ -111,7 +130,7 @@ class Ledger:
             if not self._by_workload[entry.workload]:
                 del self._by_workload[entry.workload]
         ended = entry.seen(now, outcome, detail)
-        entry.bytes_now = None
+        entry.bytes_now = entry.cut = None
         kind = (entry.direction, entry.workload, entry.service, outcome)
         self._count(Count(*kind, 1, ended.sent_bytes, ended.received_bytes))
         if len(self._ended) < LISTED:

@@ -22,7 +22,8 @@ from meshtrio.intercept.arrival import Door
 from meshtrio.intercept.netns import Netns
 from meshtrio.interest import Interest
 from meshtrio.messages import Connection, Resolve, Resolved, ToAgent, ToWorker
-from meshtrio.way import Site, carry
+from meshtrio.way import carry
+from meshtrio.worker_site import Site
 from tests.support.worker_side import SHOP, VIP, HandMaps, arrived, door_in, hand_maps
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: web\r\n\r\n"
@@ -111,7 +112,7 @@ async def scene() -> AsyncIterator[Scene]:
     netns = Netns.current()
     with contextlib.closing(netns), hand_maps() as maps, door_in(netns, maps) as door, trio.fail_after(10):
         made = Scene(site, door, maps)
-        site.doors[1], site.names[SHOP.id] = door, SHOP.name
+        site.doors[1], site.names[SHOP.id] = door, SHOP
         made.configure(timeouts=QUICK)
         async with trio.open_nursery() as nursery:
             await nursery.start(site.relay.run)

@@ -1,0 +1,70 @@
+"""Shell. Which endpoints are workloads of this node, by the kernel's word. Knows doors, does not dial.
+
+An address is a neighbour's if it is local to a namespace whose doors we serve, and one of our workloads
+there listens on its port. Then nobody need say that it is in the mesh, nor who it is. On rung nft the kernel
+keeps no list of who listens, so there neighbours are not known.
+"""
+
+import socket
+import time
+from collections.abc import Callable, Iterable
+
+from meshtrio.address import Address
+from meshtrio.intercept.arrival import Door
+from meshtrio.intercept.netns import Netns
+
+KEPT_S = 5.0
+"""How long it is believed that an address is local to a namespace, or not."""
+KEPT = 4096
+"""How many answers are kept. Full: all are forgotten, and each costs a bind(2) again."""
+
+Listener = Callable[[int, int], int | None]
+"""Who listens: namespace and port to workload, as `tables.Ports` knows."""
+
+
+class Neighbours:
+    """The workloads of this node, as endpoints."""
+
+    def __init__(self, doors: Callable[[], Iterable[Door]]) -> None:
+        """`doors` gives those that are open now."""
+        self._doors = doors
+        self._local: dict[tuple[int, bytes], tuple[float, bool]] = {}
+        self.listener: Listener | None = None
+        """None: nobody knows who listens."""
+
+    def workload(self, caller: Door, to: Address) -> int | None:
+        """Return the id of the workload of this node that serves there; None: none, or nobody knows.
+
+        Where several namespaces have the address the caller's own comes first; among others it is nobody's.
+        """
+        if self.listener is None:
+            return None
+        own = caller.netns
+        if self._is_local(own, to):
+            return self.listener(own.id, to.port)
+        if to.is_loopback:
+            return None
+        others = {door.netns.id: door.netns for door in self._doors() if door.opened.direction == "inbound"}
+        found = [one for one in others.values() if one.id != own.id and self._is_local(one, to)]
+        return self.listener(found[0].id, to.port) if len(found) == 1 else None
+
+    def _is_local(self, netns: Netns, to: Address) -> bool:
+        now, key = time.monotonic(), (netns.id, to.ip)
+        known = self._local.get(key)
+        if known is not None and now < known[0]:
+            return known[1]
+        if len(self._local) >= KEPT:
+            self._local.clear()
+        answer = _can_bind(netns, to)
+        self._local[key] = (now + KEPT_S, answer)
+        return answer
+
+
+def _can_bind(netns: Netns, to: Address) -> bool:
+    """Ask the kernel: only an address that is the namespace's own can be bound (EADDRNOTAVAIL, ip(7))."""
+    with netns.socket(socket.AF_INET if to.is_v4 else socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind((to.host, 0))
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,171 @@
+"""Shell. Where connections are secured: what is demanded at either end, the handshake, and who may call.
+
+Knows the order of these steps; modes and policy are route's, TLS is its neighbours'. The configuration is
+compiled here once, and again for each change. Does not dial, carry or count.
+"""
+
+import socket
+from typing import NamedTuple
+
+import trio
+
+from meshtrio.address import Address
+from meshtrio.catalog.service import Endpoint
+from meshtrio.config.schema import Config
+from meshtrio.detect.detected import Detected
+from meshtrio.forward.sealed import Sealed
+from meshtrio.identity.spiffe import SpiffeId, parse_workload
+from meshtrio.messages import Credentials, Trusted, WorkloadName
+from meshtrio.outcome import Outcome
+from meshtrio.route.modes import Modes, Treatment, inbound, outbound
+from meshtrio.route.policy import PolicyTable, Verdict
+from meshtrio.secure.greeting import first_words
+from meshtrio.secure.handshake import Secured, accept_securely, dial_securely
+from meshtrio.secure.keyring import Keyring
+from meshtrio.secure.verdict import HandshakeError
+
+GREETING_S = 0.05
+"""How long a client may be silent before it counts as one that waits for the server to speak. A mesh speaks
+as soon as it is connected, whatever the distance: its first bytes travel with the end of TCP's handshake."""
+
+
+class Unsafe(Exception):
+    """A connection does not come about, because it is not secured as it must be, or not allowed."""
+
+    def __init__(self, outcome: Outcome, detail: str, *, reason: str = "") -> None:
+        super().__init__(detail)
+        self.outcome = outcome
+        self.reason = reason
+        """The kind of a failed handshake, for counting; empty: there was none."""
+
+
+class Passage(NamedTuple):
+    """One side of a connection, secured as it must be."""
+
+    end: socket.socket | Sealed
+    peer: SpiffeId | None = None
+    serial: str = ""
+    """Of the peer's certificate, in hexadecimal."""
+    tls: str = ""
+    cipher: str = ""
+    resumed: bool = False
+
+
+class Border:
+    """Modes, policy and the key ring of one worker."""
+
+    def __init__(self) -> None:
+        """Begin with the default configuration and without identities."""
+        self.keyring = Keyring()
+        self._trusted = Trusted("")
+        self._config = Config()
+        self.settle(self._config)
+
+    def settle(self, config: Config) -> None:
+        """Let this configuration hold for connections to come."""
+        self._config = config
+        self._modes = Modes.configured(config)
+        self._policy = PolicyTable.configured(config)
+        self.keyring.settle(config.mtls, config.identity.skew_s)
+
+    async def out(self, sock: socket.socket, endpoint: Endpoint, caller: WorkloadName) -> Passage:
+        """Secure the way to an endpoint that has just been dialled. If this raises, the socket is closed.
+
+        Unsafe if it cannot be secured as it must be. `endpoint.identity`, where known, must be the peer's.
+        """
+        to = endpoint.address
+        if not endpoint.meshed:
+            return Passage(sock)
+        demand = self._modes.of(namespace=caller.namespace, workload=caller.name, port=to.port)
+        treatment = outbound(demand, meshed=True, has_identity=bool(self.keyring.identity(caller.id)))
+        if treatment is Treatment.PLAIN:
+            return Passage(sock)
+        if treatment is not Treatment.MUTUAL_TLS:
+            sock.close()
+            raise Unsafe(Outcome.NO_IDENTITY, self._why_none(caller))
+        try:
+            expected = parse_workload(endpoint.identity) if endpoint.identity else None
+        except ValueError as fault:
+            sock.close()
+            raise Unsafe(Outcome.UPSTREAM_TLS, f"{to} has no identity that can be: {fault}") from fault
+        try:
+            with trio.fail_after(self._config.mtls.handshake_s):
+                secured = await dial_securely(
+                    sock, ring=self.keyring, workload=caller.id, address=to, expected=expected
+                )
+        except trio.TooSlowError:
+            words = f"handshake with {to}: no end within {self._config.mtls.handshake_s:g} s"
+            raise Unsafe(Outcome.UPSTREAM_TLS, words, reason="timeout") from None
+        except HandshakeError as failed:
+            words = f"handshake with {to}: {failed}"
+            raise Unsafe(Outcome.UPSTREAM_TLS, words, reason=failed.reason) from failed
+        return _passage(secured)
+
+    async def into(self, sock: socket.socket, called: WorkloadName, to: Address) -> Passage:
+        """Find out what a caller speaks, and secure that. If this raises, the socket may be closed already.
+
+        Unsafe if the mode does not let it in, or the handshake failed.
+        """
+        demand = self._modes.of(namespace=called.namespace, workload=called.name, port=to.port)
+        has_identity = bool(self.keyring.identity(called.id))
+        detected: Detected | None = None
+        if demand.mode != "disable":
+            patience_s = self._config.mtls.handshake_s if demand.mode == "strict" else GREETING_S
+            # Whoever sends a byte now and then would else be waited for as long as he likes.
+            with trio.move_on_after(self._config.mtls.handshake_s):
+                detected = await first_words(sock, patience_s)
+        treatment = inbound(demand, has_identity=has_identity, detected=detected)
+        match treatment:
+            case Treatment.PLAIN:
+                return Passage(sock)
+            case Treatment.REFUSE_PLAINTEXT:
+                spoken = detected.protocol.value if detected else "nothing"
+                words = f"port {to.port} wants mutual TLS, and the caller speaks {spoken}"
+                raise Unsafe(Outcome.PLAINTEXT, words)
+            case Treatment.REFUSE_NO_IDENTITY:
+                raise Unsafe(Outcome.NO_IDENTITY, self._why_none(called))
+        try:
+            with trio.fail_after(self._config.mtls.handshake_s):
+                secured = await accept_securely(
+                    sock, ring=self.keyring, workload=called.id, any_alpn=demand.any_alpn
+                )
+        except trio.TooSlowError:
+            words = f"no end of the handshake within {self._config.mtls.handshake_s:g} s"
+            raise Unsafe(Outcome.CLIENT_TLS, words, reason="timeout") from None
+        except HandshakeError as failed:
+            raise Unsafe(Outcome.CLIENT_TLS, str(failed), reason=failed.reason) from failed
+        return _passage(secured)
+
+    def learn(self, news: Credentials | Trusted) -> None:
+        """Take what the agent says of identities."""
+        self.keyring.learn(news)
+        if isinstance(news, Trusted):
+            self._trusted = news
+
+    def is_revoked(self, peer: str, serial: str, wall_now: float) -> bool:
+        """Say whether this id, or the certificate with this serial, has been revoked."""
+        untils = self._trusted.revoked_ids.get(peer), self._trusted.revoked_serials.get(serial)
+        return any(until is not None and (until == 0 or wall_now < until) for until in untils)
+
+    @property
+    def has_revoked(self) -> bool:
+        """Say whether anybody is revoked at all."""
+        return bool(self._trusted.revoked_ids or self._trusted.revoked_serials)
+
+    def takes_tls(self, called: WorkloadName, port: int) -> bool:
+        """Say whether mutual TLS to this port of a workload of ours would be understood."""
+        demand = self._modes.of(namespace=called.namespace, workload=called.name, port=port)
+        return demand.mode != "disable" and bool(self.keyring.identity(called.id))
+
+    def judge(self, caller: SpiffeId | None, called: WorkloadName, port: int) -> Verdict:
+        """Say whether this caller may call this port of this workload."""
+        return self._policy.judge(caller, namespace=called.namespace, workload=called.name, port=port)
+
+    def _why_none(self, workload: WorkloadName) -> str:
+        why = self.keyring.why_none(workload.id) or "it was not issued a certificate yet"
+        return f"{workload.name} has no valid certificate: {why}"
+
+
+def _passage(secured: Secured) -> Passage:
+    peer, serial = secured.peer.spiffe_id, f"{secured.peer.serial:x}"
+    return Passage(secured.end, peer, serial, secured.version, secured.cipher, secured.resumed)

@@ -1,0 +1,83 @@
+"""Shell. What all connections of one worker share: what the agent told it, and what it keeps count of."""
+
+from msgspec.structs import replace
+
+from meshtrio.balance.roundrobin import Turns
+from meshtrio.catalog.service import Endpoint
+from meshtrio.config.schema import Config
+from meshtrio.forward.relay import Relay
+from meshtrio.intercept.arrival import Door
+from meshtrio.interest import Interest
+from meshtrio.messages import WorkloadName
+from meshtrio.neighbours import Neighbours
+from meshtrio.observe.ledger import Ledger
+from meshtrio.route.doors import Doors
+from meshtrio.route.table import RouteTable
+from meshtrio.secure.border import Border
+
+
+class Site:
+    """What all connections of one worker share. Replaced piece by piece when the agent sends news."""
+
+    def __init__(self, interest: Interest, relay: Relay, *, start: int) -> None:
+        """Begin with the default configuration and no door; `start` is where round robins begin."""
+        self.config = Config()
+        self._excluded = self.config.inbound_exclusions
+        self.interest = interest
+        self.relay = relay
+        self.ledger = Ledger()
+        self.turns = Turns(start)
+        self.routes = RouteTable()
+        self.border = Border()
+        self.names: dict[int, WorkloadName] = {}
+        """Workloads by their ids, as the kernel and the agent give them."""
+        self.doors: dict[int, Door] = {}
+        self.neighbours = Neighbours(self.doors.values)
+        self.pending = 0
+
+    def settle(self, config: Config) -> None:
+        """Let this configuration hold for connections to come."""
+        self.config = config
+        self._excluded = config.inbound_exclusions
+        self.border.settle(config)
+        self.rebuild_routes()
+        for door in self.doors.values():
+            door.tune(config.keepalive)
+
+    def know(self, workload: WorkloadName) -> None:
+        """Know this workload by its name, or (empty name) forget it."""
+        if workload.name:
+            self.names[workload.id] = workload
+        else:
+            self.names.pop(workload.id, None)
+            self.border.keyring.forget(workload.id)
+
+    def seen_here(self, door: Door, endpoint: Endpoint) -> Endpoint:
+        """Add to what the catalog says of an endpoint what we see ourselves: it is a workload of this node.
+
+        So it is in the mesh, and we know who it is. What the catalog knows holds, if it knows anything.
+        """
+        if endpoint.meshed or endpoint.address.port in self._excluded:
+            return endpoint
+        called = self.names.get(self.neighbours.workload(door, endpoint.address) or 0)
+        if called is None or not self.border.takes_tls(called, endpoint.address.port):
+            return endpoint
+        return replace(endpoint, meshed=True, identity=self.border.keyring.identity(called.id))
+
+    def end_revoked(self, now: float, wall_now: float) -> None:
+        """Cut the connections whose other side has been revoked for `identity.drain_s`; 0 cuts none."""
+        drain_s = self.config.identity.drain_s
+        if not drain_s or not self.border.has_revoked:
+            return
+        for entry in self.ledger:
+            if not entry.peer or not self.border.is_revoked(entry.peer, entry.serial, wall_now):
+                entry.doomed_at = None
+            elif entry.doomed_at is None:
+                entry.doomed_at = now + drain_s
+            elif now >= entry.doomed_at and entry.cut is not None:
+                entry.cut()
+
+    def rebuild_routes(self) -> None:
+        """Forget decisions, because the policy or the doors have changed."""
+        addresses = (address for door in self.doors.values() for address in door.addresses)
+        self.routes = RouteTable(policy=self.config.passthrough, doors=Doors(addresses))

@@ -1,0 +1,115 @@
+"""What the connections of one worker share, and how it follows the agent's news."""
+
+from typing import Any
+
+import pytest
+from msgspec.structs import replace
+
+from meshtrio.address import Address
+from meshtrio.catalog.service import Endpoint
+from meshtrio.channel import local_pair
+from meshtrio.config.identity import Identity, ModeRule, Mtls
+from meshtrio.config.schema import Config, Exclude
+from meshtrio.forward.relay import Relay
+from meshtrio.interest import Interest
+from meshtrio.messages import Trusted, WorkloadName
+from meshtrio.observe.ledger import Entry
+from meshtrio.worker_site import Site
+from tests.support.rings import CLIENT_ID, SERVER, SERVER_ID, credentials, trusted
+
+DOOR: Any = None
+"""Neighbours are what the test says, so no door is looked at."""
+WEB = WorkloadName(SERVER, "web", "shop")
+AT = Address.of("10.0.0.1", 80)
+PEER, SERIAL = CLIENT_ID, "ab12"
+
+
+@pytest.fixture
+def site(monkeypatch: pytest.MonkeyPatch) -> Site:
+    pair: Any = local_pair()
+    made = Site(Interest(pair[1]), Relay(), start=0)
+    made.know(WEB)
+    monkeypatch.setattr(made.neighbours, "workload", lambda door, to: SERVER if to.ip == AT.ip else None)
+    return made
+
+
+def identify(site: Site) -> None:
+    site.border.learn(trusted())
+    site.border.learn(credentials(SERVER, SERVER_ID))
+
+
+def test_a_workload_that_goes_takes_its_credentials_along(site: Site) -> None:
+    identify(site)
+    assert site.border.keyring.identity(SERVER) == SERVER_ID
+    site.know(replace(WEB, name=""))
+    assert site.names == {}
+    assert site.border.keyring.identity(SERVER) == ""
+
+
+def test_an_endpoint_of_this_node_is_known_by_who_it_is(site: Site) -> None:
+    endpoint = Endpoint("a", AT)
+    assert site.seen_here(DOOR, endpoint) is endpoint  # without a certificate TLS would end nowhere
+    identify(site)
+    seen = site.seen_here(DOOR, endpoint)
+    assert (seen.meshed, seen.identity, seen.address) == (True, SERVER_ID, AT)
+    elsewhere = Endpoint("b", Address.of("10.0.0.2", 80))
+    assert site.seen_here(DOOR, elsewhere) is elsewhere
+    said = Endpoint("a", AT, meshed=True, identity=CLIENT_ID)
+    assert site.seen_here(DOOR, said) is said
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Config(exclude=Exclude(inbound_ports=(80,))),
+        Config(mtls=Mtls(mode="disable")),
+        Config(mtls=Mtls(rules=(ModeRule("disable", workload="web", port=80),))),
+        Config(identity=Identity(source="off")),
+    ],
+)
+def test_where_nobody_would_take_tls_an_endpoint_stays_as_it_is(site: Site, config: Config) -> None:
+    identify(site)
+    site.settle(config)
+    endpoint = Endpoint("a", AT)
+    assert site.seen_here(DOOR, endpoint) is endpoint
+
+
+def connection(site: Site, peer: str = PEER) -> tuple[Entry, list[str]]:
+    """Open a connection; the list says whether it was cut."""
+    entry, cuts = site.ledger.open("inbound", "ebpf", 0.0), list[str]()
+    entry.peer, entry.serial = peer, SERIAL
+    entry.cut = lambda: cuts.append(peer)
+    return entry, cuts
+
+
+@pytest.mark.parametrize(
+    "revoked", [Trusted("td", revoked_ids={PEER: 0.0}), Trusted("td", revoked_serials={SERIAL: 2000.0})]
+)
+def test_connections_of_whom_was_revoked_are_cut_when_they_had_time(site: Site, revoked: Trusted) -> None:
+    site.settle(Config(identity=Identity(drain_s=300)))
+    _, cuts = connection(site)
+    _, others = connection(site, "")
+    site.end_revoked(0, 1000.0)
+    site.border.learn(revoked)
+    for now, cut in ((0, 0), (299, 0), (300, 1)):
+        site.end_revoked(now, 1000.0)
+        assert len(cuts) == cut
+    assert others == []
+
+
+def test_a_revocation_that_is_taken_back_cuts_nobody(site: Site) -> None:
+    _, cuts = connection(site)
+    site.border.learn(Trusted("td", revoked_serials={SERIAL: 1000.5}))
+    site.end_revoked(0, 1000.0)
+    for now in (1.0, 1000.0):
+        site.end_revoked(now, 1000.0 + now)  # it held until 1000.5
+    assert cuts == []
+
+
+def test_a_drain_of_nothing_cuts_nobody(site: Site) -> None:
+    site.settle(Config(identity=Identity(drain_s=0)))
+    _, cuts = connection(site)
+    site.border.learn(Trusted("td", revoked_ids={PEER: 0.0}))
+    for now in (0, 1e6):
+        site.end_revoked(now, 1000.0)
+    assert cuts == []
