@@ -1,10 +1,11 @@
 """Shell. The control process: its nursery tree, and nothing else. It never relays a byte.
 
     admin                      admin port and control socket; outlives all, so that a drain can be watched
-    |- discovery               one task a source of the catalog, the configuration file, the resolver
-       |- workers              one task a seat: start, talk, start again
-          |- watching          ends workloads whose process has ended; lets rules follow
-             (workloads)       their doors and hooks: caught last, let go first
+    |- identity                one task a workload, which renews its certificate; whom to believe
+       |- discovery            one task a source of the catalog, the configuration file, the resolver
+          |- workers           one task a seat: start, talk, start again
+             |- watching       ends workloads whose process has ended; lets rules follow
+                (workloads)    their doors and hooks: caught last, let go first
 
 Start order is outside in, stop order inside out: hooks go first, then connections drain while
 discovery, metrics and health still answer. Killed instead, it leaves pinned hooks and orphaned
@@ -28,8 +29,9 @@ from meshtrio.config.schema import Config
 from meshtrio.config.secrecy import shown
 from meshtrio.identity.asked import refusal
 from meshtrio.intercept.workload import Spec, Workload, WorkloadError
+from meshtrio.issuers.source import open_issuer
 from meshtrio.notify import notify
-from meshtrio.observe import log
+from meshtrio.observe import audit, log
 from meshtrio.observe.process import is_alive
 from meshtrio.places import list_path
 from meshtrio.upkeep import Setting, Upkeep
@@ -88,21 +90,25 @@ class Agent:
                     await admin.start(serve, admin_app(self, with_token), sockets.admin)
                     anyone = registration_routes(registrar, None)
                     await admin.start(serve, control_app(self, anyone), sockets.control)
-                async with trio.open_nursery() as discovery:
-                    await discovery.start(parts.sources.run)
-                    discovery.start_soon(parts.naming.run)
-                    discovery.start_soon(self._upkeep.follow_config)
-                    discovery.start_soon(self._upkeep.sweep)
-                    async with trio.open_nursery() as workers:
-                        for seat in parts.fleet.seats:
-                            await workers.start(parts.fleet.keep, seat)
-                        await self._catch(workers, task_status)
-                        left = await self._catch_no_more()
-                        self._ending = workers.cancel_scope
-                        self._drain()
-                    for workload in left:
-                        await parts.registry.remove(workload)
-                    discovery.cancel_scope.cancel()
+                async with trio.open_nursery() as identity:
+                    identity.start_soon(audit.keep_writing)
+                    await identity.start(parts.identities.run, open_issuer)
+                    async with trio.open_nursery() as discovery:
+                        await discovery.start(parts.sources.run)
+                        discovery.start_soon(parts.naming.run)
+                        discovery.start_soon(self._upkeep.follow_config)
+                        discovery.start_soon(self._upkeep.sweep)
+                        async with trio.open_nursery() as workers:
+                            for seat in parts.fleet.seats:
+                                await workers.start(parts.fleet.keep, seat)
+                            await self._catch(workers, task_status)
+                            left = await self._catch_no_more()
+                            self._ending = workers.cancel_scope
+                            self._drain()
+                        for workload in left:
+                            await parts.registry.remove(workload)
+                        discovery.cancel_scope.cancel()
+                    identity.cancel_scope.cancel()
                 admin.cancel_scope.cancel()
             self._unpin()
 

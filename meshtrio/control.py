@@ -9,6 +9,7 @@ import trio
 from meshtrio import __version__, discovery_answers
 from meshtrio.config.schema import Config
 from meshtrio.fleet import Fleet
+from meshtrio.identities import Identities
 from meshtrio.intercept.kernel import Kernel
 from meshtrio.intercept.registry import Registry
 from meshtrio.intercept.workload import Workload
@@ -28,6 +29,7 @@ class Parts(msgspec.Struct):
     publisher: Publisher
     sources: Sources
     naming: Naming
+    identities: Identities
     registry: Registry
     sums: Sums
     kernel: Kernel | None

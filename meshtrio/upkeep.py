@@ -18,6 +18,7 @@ from meshtrio.config.secrecy import shown
 from meshtrio.control import Parts
 from meshtrio.discover.file import Followed, Fresh, Spoilt, follow
 from meshtrio.fleet import Fleet, Seat
+from meshtrio.identities import Identities
 from meshtrio.intercept import bpffs
 from meshtrio.intercept.bpffs import BpffsError
 from meshtrio.intercept.capture import Surroundings
@@ -26,10 +27,10 @@ from meshtrio.intercept.exclusions import exclude
 from meshtrio.intercept.kernel import KernelRefused, open_kernel, unpin_all
 from meshtrio.intercept.registry import Registry
 from meshtrio.intercept.tables import OurDials, Ports
-from meshtrio.intercept.workload import Rules
+from meshtrio.intercept.workload import Rules, Spec
 from meshtrio.messages import CloseDoor, Forget, KnowWorkload, Maps, OpenDoor, Resolve, Settings, Tally
 from meshtrio.naming import Naming
-from meshtrio.observe import log
+from meshtrio.observe import audit, log
 from meshtrio.observe.sums import Sums
 from meshtrio.offering import offered
 from meshtrio.publisher import Publisher
@@ -48,6 +49,8 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     """How to understand a new text of the configuration file; None: it is not followed."""
     private: bool = False
     """No admin port, no control socket, no pins, any door port: nothing that others could meet."""
+    identities: bool = False
+    """Whether a private agent's workloads have identities, too, from the configured source."""
 
 
 class Upkeep:
@@ -55,6 +58,11 @@ class Upkeep:
 
     def __init__(self, setting: Setting, cores: int) -> None:
         """Make the parts; nothing is touched yet. `workers: auto` is one a core."""
+        if setting.private and not setting.identities:
+            off = msgspec.structs.replace(setting.config.identity, source="off")
+            setting = msgspec.structs.replace(
+                setting, config=msgspec.structs.replace(setting.config, identity=off)
+            )
         config = setting.config
         self._setting = setting
         fleet = Fleet(cores if config.workers == "auto" else config.workers, self._heard)
@@ -76,6 +84,7 @@ class Upkeep:
             publisher=publisher,
             sources=Sources(config, publisher, self._published, private=setting.private),
             naming=naming,
+            identities=Identities(config.identity, fleet.tell),
             registry=Registry(
                 Catcher(rules, tell=self._tell, dns_opened=naming.opened, dns_closed=naming.closed)
             ),
@@ -83,6 +92,9 @@ class Upkeep:
             kernel=None,
             config_path=setting.config_path,
         )
+        self.parts.registry.entering = self._enters
+        self.parts.registry.left = self._left
+        audit.set_up(config.identity.audit)
         self._ports: Ports | None = None
         self.parts.sources.offered = lambda: offered(self.parts.registry, config.node)
 
@@ -176,6 +188,8 @@ class Upkeep:
         parts.registry.catcher.surroundings = self._surroundings()
         parts.fleet.tell(("settings",), self._settings())
         parts.sources.reconfigure(parts.config)
+        parts.identities.reconfigure(parts.config.identity)
+        audit.set_up(parts.config.identity.audit)
         parts.naming.replace(parts.config.dns, datacenter=parts.config.discovery.consul.datacenter)
 
     def _surroundings(self) -> Surroundings:
@@ -187,6 +201,14 @@ class Upkeep:
             services=self.parts.publisher.loopback_addresses(),
             vips=self.parts.publisher.vips(),
         )
+
+    async def _enters(self, number: int, spec: Spec) -> None:
+        namespace, account = spec.namespace, spec.service_account
+        await self.parts.identities.enter(number, spec.name, namespace=namespace, service_account=account)
+
+    def _left(self, number: int) -> None:
+        self.parts.identities.leave(number)
+        self.parts.fleet.untell(("identity", number))
 
     def _tell(self, message: OpenDoor | CloseDoor | KnowWorkload, descriptors: list[int]) -> None:
         fleet = self.parts.fleet

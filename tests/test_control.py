@@ -17,6 +17,7 @@ from meshtrio.catalog.service import Endpoint, Service, ServicePort
 from meshtrio.config.schema import Catalog, Config, Log
 from meshtrio.control import Parts
 from meshtrio.fleet import Fleet, Seat
+from meshtrio.identities import Identities
 from meshtrio.intercept.catcher import Catcher
 from meshtrio.intercept.kernel import Kernel, open_kernel
 from meshtrio.intercept.registry import Registry
@@ -57,6 +58,7 @@ def parts(workers: int = 1, **given: Any) -> Parts:
             "publisher": publisher,
             "sources": Sources(config, publisher, lambda: None),
             "naming": Naming(Resolver(lambda: publisher.snapshot, config.dns)),
+            "identities": Identities(config.identity, lambda subject, message: None),
             "registry": Registry(Catcher(RULES, tell=lambda message, descriptors: None)),
             "sums": Sums(),
             "kernel": None,

@@ -25,9 +25,20 @@ NEEDS_RESTART = frozenset(
         "discovery.registration.token_file",
         "discovery.registration.endpoints",
         "admin.bind",
+        "identity.source",
+        "identity.trust_domain",
+        "identity.template",
+        "identity.directory",
+        "identity.root_certificate",
+        "identity.root_key",
+        "identity.remote.address",
+        "identity.remote.ca_file",
+        "identity.remote.token_file",
+        "identity.spire_socket",
     }
 )
-"""The settings that are read once, at start: processes, listening sockets, and what the kernel has loaded.
+"""The settings that are read once, at start: processes, listening sockets, what the kernel has loaded, and
+who workloads are.
 
 All others hold for new connections as soon as the file is read again.
 """

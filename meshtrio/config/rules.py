@@ -29,6 +29,7 @@ def breaches(config: Config) -> Iterator[Breach]:
     yield from _dns(config)
     yield from _modes(config)
     yield from _policy(config)
+    yield from _identity(config)
 
 
 def _paths(config: Config) -> Iterator[Breach]:
@@ -98,3 +99,19 @@ def _policy(config: Config) -> Iterator[Breach]:
             says = f'is "{rule.name}", as {first[rule.name]} is (want different names)'
             yield Breach((path,), says)
         first.setdefault(rule.name, f"policy.rules[{at}]")
+
+
+def _identity(config: Config) -> Iterator[Breach]:
+    identity = config.identity
+    if bool(identity.root_certificate) != bool(identity.root_key):
+        both = ("identity.root_certificate", "identity.root_key")
+        yield Breach(both, "and identity.root_key are one root (want both, or neither)")
+    if identity.cache == "disk" and not identity.directory:
+        yield Breach(("identity.cache",), "is disk, and identity.directory is empty (want a directory)")
+    known = {identity.trust_domain: "identity.trust_domain"}
+    for at, federated in enumerate(identity.federated):
+        path = f"identity.federated[{at}].trust_domain"
+        if federated.trust_domain in known:
+            says = f'is "{federated.trust_domain}", as {known[federated.trust_domain]} is (want another one)'
+            yield Breach((path,), says)
+        known.setdefault(federated.trust_domain, path)

@@ -6,7 +6,7 @@ finds them. It tells the workers of doors through a callback, and starts no task
 """
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import trio
@@ -40,6 +40,10 @@ class Registry:
         self._leaving: dict[str, trio.Event] = {}
         """Workloads that are caught no more, and whose remains are not gone yet."""
         self.list_path: Path | None = None
+        self.entering: Callable[[int, Spec], Awaitable[None]] = _unheard
+        """Called before a workload is caught, which waits for it."""
+        self.left: Callable[[int], None] = _unnoticed
+        """Called when a workload is caught no more and has gone, also if it could not be caught at all."""
 
     def __iter__(self) -> Iterator[Workload]:
         return iter(list(self._workloads.values()))
@@ -67,9 +71,11 @@ class Registry:
                 self._number = max(self._number, number)
                 if not number:
                     self._number = number = self._number + 1
+                await self.entering(number, spec)
                 workload = await self.catcher.catch(spec, number, path, site)
                 workload.made_cgroup = made
             except BaseException as failed:
+                self.left(number)
                 if made:
                     cgroup.remove(cgroup.mount_point() / cgroup.OURS / spec.name)
                 with trio.move_on_after(UNDO_S, shield=True):
@@ -103,6 +109,7 @@ class Registry:
             for door in workload.doors:
                 self.catcher.tell(CloseDoor(door), [])
             self.catcher.tell(KnowWorkload(WorkloadName(workload.id, "")), [])
+            self.left(workload.id)
             self.catcher.close_dns(workload.dns)
             try:
                 await workload.capture.close()
@@ -223,3 +230,11 @@ class Registry:
         if spec.netns:
             return None, False
         return cgroup.create(spec.name), True
+
+
+async def _unheard(number: int, spec: Spec) -> None:
+    """Nobody wants to know who comes."""
+
+
+def _unnoticed(number: int) -> None:
+    """Nobody wants to know who goes."""

@@ -1,14 +1,17 @@
 """Shell. What every source of certificates can do, and how it says no. Knows none of them."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 import trio
 
-from meshtrio.identity.bundle import Bundle
 from meshtrio.identity.plan import Validity
 from meshtrio.identity.spiffe import SpiffeId
+
+if TYPE_CHECKING:
+    # Certificates cost an agent that has no identities 12 MB.
+    from meshtrio.identity.bundle import Bundle
 
 News = Callable[["Bundle | Issued"], None]
 """Hears of bundles, the first one included, and of certificates that come unasked. Never waits."""

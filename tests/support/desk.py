@@ -32,6 +32,7 @@ class Desk:
             "catalog": {"file": str(self.catalog)},
             "paths": {"control": str(folder / "control.sock"), "pins": str(folder), "cache": str(folder)},
             "discovery": {"registration": {"state": str(folder / "state.db")}},
+            "identity": {"directory": str(folder / "identity")},
             **settings,
         }
         self.write_config()

@@ -74,6 +74,7 @@ class Mesh:
             "catalog": {"file": str(self.catalog_file)},
             "paths": {"control": str(self.control), "pins": str(self.pins), "cache": str(CACHE)},
             "discovery": {"registration": {"state": str(self.folder / "state.db")}},
+            "identity": {"directory": str(self.folder / "identity")},
             "log": {"level": "debug", "format": "text"},
             **settings,
         }
