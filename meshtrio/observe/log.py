@@ -95,7 +95,8 @@ def ended(connection: Connection) -> None:
     assert connection.outcome is not None
     fields = msgspec.to_builtins(connection, enc_hook=str)
     fields["flag"] = connection.outcome.flag
-    _logger.log(level, "connection", extra={"fields": {k: v for k, v in fields.items() if v != ""}})
+    said = {name: value for name, value in fields.items() if value not in ("", False)}
+    _logger.log(level, "connection", extra={"fields": said})
 
 
 def wall_now() -> float:
