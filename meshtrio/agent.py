@@ -28,6 +28,7 @@ from meshtrio.catalog_answers import CatalogAnswers
 from meshtrio.config.schema import Config
 from meshtrio.config.secrecy import shown
 from meshtrio.identity.asked import refusal
+from meshtrio.identity_answers import IdentityAnswers
 from meshtrio.intercept.workload import Spec, Workload, WorkloadError
 from meshtrio.issuers.source import open_issuer
 from meshtrio.notify import notify
@@ -49,6 +50,7 @@ class Agent:
         self._upkeep = Upkeep(setting, os.cpu_count() or 1)
         self.parts = self._upkeep.parts
         self.catalog = CatalogAnswers(self.parts.sources.hub, self.parts.sources.probes.results)
+        self.identity = IdentityAnswers(self.parts.identities)
         self._stop = trio.Event()
         self._drain_s: float | None = None
         self._ending = trio.CancelScope()

@@ -75,6 +75,8 @@ def main() -> int:
         config = configured(start.config_path or None, start.flags)
         log.set_up(config.log)
         log.name_process("meshtrio-agent")
+        if config.identity.source != "off":
+            log.keep_memory_private()
         trio.run(run, start, config)
     except BaseException as failure:
         # Only a failure needs to know how failures are told.

@@ -6,7 +6,7 @@ import time
 import msgspec
 import trio
 
-from meshtrio import __version__, discovery_answers
+from meshtrio import __version__, discovery_answers, identity_answers
 from meshtrio.config.schema import Config
 from meshtrio.fleet import Fleet
 from meshtrio.identities import Identities
@@ -83,6 +83,7 @@ def status(parts: Parts) -> dict[str, object]:
             "path": parts.config.discovery.registration.state,
             "fault": parts.sources.registering.fault,
         },
+        "identity": identity_answers.section(parts.identities),
         "dns": {
             "capture": parts.config.dns.capture,
             "doors": parts.naming.doors,
@@ -170,6 +171,7 @@ def gauges(parts: Parts) -> list[Gauge]:
         _memory("agent", "self"),
     ]
     found += discovery_answers.gauges(parts.sources.hub, time.time())
+    found += identity_answers.gauges(parts.identities)
     queries = "Captured DNS queries by how they ended"
     found += [
         Gauge("meshtrio_dns_queries_total", queries, count, {"end": end}, grows=True)

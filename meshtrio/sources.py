@@ -23,6 +23,7 @@ from meshtrio.config.schema import Config
 from meshtrio.discover.file import Followed, Fresh, Spoilt, follow
 from meshtrio.discover.hub import Hub, Sink
 from meshtrio.discover.probes import Probes
+from meshtrio.identity.spiffe import namer
 from meshtrio.observe import log
 from meshtrio.offering import Offered
 from meshtrio.publisher import Publisher
@@ -185,8 +186,9 @@ def _file(config: Config) -> str:
     return config.catalog.file
 
 
-def _kubernetes(config: Config) -> Kubernetes | None:
-    return config.discovery.kubernetes if config.discovery.kubernetes.enabled else None
+def _kubernetes(config: Config) -> tuple[Kubernetes, str, str] | None:
+    settings, identity = config.discovery.kubernetes, config.identity
+    return (settings, identity.template, identity.trust_domain) if settings.enabled else None
 
 
 def _consul(config: Config) -> Consul | None:
@@ -197,10 +199,12 @@ def _dns(config: Config) -> tuple[tuple[DnsService, ...], tuple[str, ...]] | Non
     return (config.discovery.dns, config.dns.servers) if config.discovery.dns else None
 
 
-async def _follow_kubernetes(settings: Kubernetes, sink: Sink) -> None:
+async def _follow_kubernetes(settings: tuple[Kubernetes, str, str], sink: Sink) -> None:
+    from meshtrio.catalog.kubernetes import Reducer
     from meshtrio.discover.kubernetes import follow_kubernetes
 
-    await follow_kubernetes(settings, sink)
+    cluster, template, trust_domain = settings
+    await follow_kubernetes(cluster, sink, reducer=Reducer(namer(template, trust_domain)))
 
 
 async def _follow_dns(settings: tuple[tuple[DnsService, ...], tuple[str, ...]], sink: Sink) -> None:

@@ -38,6 +38,7 @@ async def run(line: SocketChannel[ToWorker, ToAgent]) -> None:
 def main() -> None:
     """Serve until told to end; exit status 1 and the trace in the log if by a bug of ours."""
     log.name_process("meshtrio-worker")
+    log.keep_memory_private()
     line: SocketChannel[ToWorker, ToAgent] = SocketChannel(socket.socket(fileno=int(sys.argv[1])), ToWorker)
     # What was imported stays; a full collection (8 ms) need not look at it amid a round trip.
     gc.collect()

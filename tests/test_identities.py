@@ -12,6 +12,7 @@ from meshtrio import renewing
 from meshtrio.config.identity import Identity
 from meshtrio.identities import Identities, UnknownWorkload
 from meshtrio.identity.bundle import make_bundle
+from meshtrio.identity.plan import wakes_in_s
 from meshtrio.identity.revocation import Revocations
 from meshtrio.identity.rotation import State
 from meshtrio.identity.spiffe import parse
@@ -100,7 +101,7 @@ async def test_a_year_of_rotations(
 ) -> None:
     """An authority that is down for 6 h once a month and slow otherwise: never a moment without."""
     # Looking each minute whether the clock was set makes half a million looks a year.
-    monkeypatch.setattr(renewing, "wakes_in_s", functools.partial(renewing.wakes_in_s, most_s=3600.0))
+    monkeypatch.setattr(renewing, "wakes_in_s", functools.partial(wakes_in_s, most_s=3600.0))
     async with living(node):
         await node.enter()
         moments = 0

@@ -17,6 +17,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from meshtrio.admin.catalog_routes import CatalogAnswers, catalog_routes
+from meshtrio.admin.identity_routes import IdentityAnswers, identity_routes, rotation_route
 from meshtrio.config.kinds import Label, Port
 from meshtrio.intercept.workload import Spec, WorkloadError
 from meshtrio.observe import log
@@ -33,6 +34,10 @@ class Answers(Protocol):
     @property
     def catalog(self) -> CatalogAnswers:
         """What answers about the catalog."""
+
+    @property
+    def identity(self) -> IdentityAnswers:
+        """What answers about certificates."""
 
     def readiness(self) -> list[str]:
         """Say what is still missing for being ready; empty when nothing is."""
@@ -97,6 +102,7 @@ def control_app(answers: Answers, more: Sequence[Route] = ()) -> Starlette:
     changing = [
         Route("/v1/workloads/{name}", add, methods=["PUT"]),
         Route("/v1/workloads/{name}", remove, methods=["DELETE"]),
+        rotation_route(lambda: answers.identity, answer_json, read_body),
     ]
     return Starlette(routes=[*_reading(answers), *changing, *more], exception_handlers=error_answers())
 
@@ -152,6 +158,7 @@ def _reading(answers: Answers) -> list[Route]:
         reading("/v1/connections", answers.connections),
         reading("/v1/config", answers.configuration),
         *catalog_routes(lambda: answers.catalog, answer_json),
+        *identity_routes(lambda: answers.identity, answer_json),
     ]
 
 

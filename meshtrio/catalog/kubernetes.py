@@ -7,7 +7,7 @@ a burst of news about one service costs one building.
 Pods cost least memory when they are told before the slices that name them.
 """
 
-from collections.abc import Collection, Iterable, Mapping, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Set
 
 from meshtrio.catalog.kubernetes_index import Index, thrifty
 from meshtrio.catalog.kubernetes_objects import Kind, Object
@@ -15,17 +15,20 @@ from meshtrio.catalog.kubernetes_service import Surroundings, built
 from meshtrio.catalog.kubernetes_spec import BackendsSpec, NamespaceSpec
 from meshtrio.catalog.kubernetes_store import Death, Store, is_older, place_of
 from meshtrio.catalog.service import Service
+from meshtrio.identity.spiffe import TEMPLATE, namer
+
+_NAMED = namer(TEMPLATE, "cluster.local")
 
 
 class Reducer:
     """What is known of a cluster. Keys of services are "namespace/name"."""
 
-    def __init__(self, *, trust_domain: str = "cluster.local") -> None:
-        """Begin with nothing."""
+    def __init__(self, named: Callable[[str, str], str] = _NAMED) -> None:
+        """Begin with nothing. `named` gives the SPIFFE ID of a namespace's service account."""
         self._store = Store()
         self._index = Index()
         self._around = Surroundings(
-            lambda namespace: self._store.of(Kind.POD, namespace), self._is_meshed, trust_domain
+            lambda namespace: self._store.of(Kind.POD, namespace), self._is_meshed, named
         )
 
     def put(self, news: Object) -> set[str]:

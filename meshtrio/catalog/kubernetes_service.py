@@ -36,12 +36,15 @@ class Surroundings:
     """What is known around a service: pods, and which namespaces are in the mesh."""
 
     def __init__(
-        self, pods: Callable[[str], Mapping[str, Object]], meshed: Callable[[str], bool], trust_domain: str
+        self,
+        pods: Callable[[str], Mapping[str, Object]],
+        meshed: Callable[[str], bool],
+        named: Callable[[str, str], str],
     ) -> None:
-        """`pods` gives the pods of a namespace by name."""
+        """`pods` gives the pods of a namespace by name, `named` the id of a namespace's account."""
         self._pods = pods
         self._meshed = meshed
-        self._trust_domain = trust_domain
+        self._named = named
 
     def pod(self, backend: Backend) -> PodSpec:
         """Find what is known of the pod behind an address. A later one of its name is another."""
@@ -56,7 +59,7 @@ class Surroundings:
         """Say which SPIFFE ID a pod has; empty if it is not in the mesh."""
         if pod.meshed is False or (pod.meshed is None and not self._meshed(namespace)):
             return ""
-        return shared(f"spiffe://{self._trust_domain}/ns/{namespace}/sa/{pod.account}")
+        return shared(self._named(namespace, pod.account))
 
 
 _Serving = dict[tuple[bytes, int], Backend]

@@ -14,6 +14,7 @@ import click
 
 from meshtrio import __version__
 from meshtrio.cli.agent import agent
+from meshtrio.cli.certs import certs
 from meshtrio.cli.check import check
 from meshtrio.cli.cleanup import cleanup
 from meshtrio.cli.complaint import Code, Complaint, complaint_of, error_lines
@@ -122,6 +123,6 @@ def main(ctx: click.Context, debug: bool) -> None:
 
 for command in (
     *(agent, exec_, status, connections, services, endpoints, discovery),
-    *(workloads, policy, check, config, cleanup, demo),
+    *(certs, workloads, policy, check, config, cleanup, demo),
 ):
     main.add_command(command)

@@ -23,6 +23,8 @@ Examples:
      "config": {"path": ..., "fault": ""}, "catalog": {"file": ..., "services": 3, ...},
      "discovery": {"sources": [{"source": "file", "lost": false, ...}], "levels": {"live": 3, ...}},
      "state": {"path": "/var/lib/meshtrio/state.db", "fault": ""},
+     "identity": {"source": "embedded", "trust_domain": "cluster.local", "fault": "", "workloads": 1,
+                  "without_certificate": 0, "states": {"fresh": 1}, "roots": {"cluster.local": 1}, ...},
      "dns": {"capture": true, "doors": 1, "queries": {"answered": 12, "forwarded": 3, ...}},
      "agent": {"rss_bytes": 38000000, "cpu_s": 0.9, "descriptors": 31},
      "workers": [{"number": 0, "pid": 613, "ready": true, "rss_bytes": ..., ...}],
@@ -54,6 +56,7 @@ def _show(told: dict[str, Any]) -> None:
         ("rung", _rung(told), of(told, "rung", "pinning_fault")),
         ("config", of(told, "config", "path") or "no file", of(told, "config", "fault")),
         ("catalog", _catalog(told), of(told, "catalog", "fault")),
+        ("identity", *_identity(told)),
         ("agent", _process(told["agent"]), ""),
     ):
         _show_line(name, text, str(fault))
@@ -66,6 +69,23 @@ def _show(told: dict[str, Any]) -> None:
     for name, counts in (("outcomes", told["outcomes"]), ("hooks", told["hooks"])):
         if counts:
             click.echo(f"\n{name}: " + ", ".join(f"{key} {count}" for key, count in counts.items()))
+
+
+def _identity(told: dict[str, Any]) -> tuple[str, str]:
+    """Write who says who workloads are, and below it what is wrong there."""
+    source = of(told, "identity", "source")
+    if source in ("", "off"):
+        return "off", ""
+    own, count = of(told, "identity", "trust_domain"), of(told, "identity", "workloads")
+    without = of(told, "identity", "without_certificate")
+    faults = [str(of(told, "identity", "fault"))] if of(told, "identity", "fault") else []
+    faults += [f"{what}: {why}" for what, why in (of(told, "identity", "faults") or {}).items()]
+    if of(told, "identity", "audit", "fault"):
+        faults.append(f"the audit log cannot be written: {told['identity']['audit']['fault']}")
+    text = f"{source} CA of {own}: {count} workloads" + (
+        f", {without} without certificate" if without else ""
+    )
+    return text, "\n".join(faults)
 
 
 def _show_line(name: str, text: str, fault: str = "") -> None:

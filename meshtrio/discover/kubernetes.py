@@ -21,7 +21,9 @@ from meshtrio.discover.kubernetes_voice import Voice
 PACE = Pace()
 
 
-async def follow_kubernetes(settings: Kubernetes, sink: Sink, pace: Pace = PACE) -> None:
+async def follow_kubernetes(
+    settings: Kubernetes, sink: Sink, pace: Pace = PACE, reducer: Reducer | None = None
+) -> None:
     """Say what the cluster's services are, until cancelled. Never raises for what the server does.
 
     Cancelled, it ends within a second, and so do its threads, but for one that waits for a name's address or
@@ -29,7 +31,7 @@ async def follow_kubernetes(settings: Kubernetes, sink: Sink, pace: Pace = PACE)
     """
     wanted = topics(settings.namespaces, pods=settings.pods)
     reach = await find_reach(settings, pace, len(wanted))
-    voice = Voice(sink, Reducer(), wanted, pace.begin_s)
+    voice = Voice(sink, reducer or Reducer(), wanted, pace.begin_s)
     followers = [Follower(topic, reach, voice, settings.resync_s) for topic in wanted]
     try:
         async with trio.open_nursery() as speaking:

@@ -7,13 +7,16 @@ trailing slash. So two ids are equal exactly if their texts are.
 
 import enum
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 import msgspec
 
 ID_BYTES = 2048
 """The longest id that everyone must take, and so the longest that we make or accept."""
 TRUST_DOMAIN_BYTES = 255
+NAMED = 4096
+"""Accounts whose ids are remembered, for the pods of an account are many."""
 SCHEME = "spiffe://"
 TEMPLATE = "spiffe://{trust_domain}/ns/{namespace}/sa/{service_account}"
 
@@ -160,6 +163,20 @@ def parse_template(text: str) -> Template:
     template = Template(text)
     template.render("example.org", namespace="a", service_account="a")
     return template
+
+
+def namer(template: str, trust_domain: str) -> Callable[[str, str], str]:
+    """Make what gives the id of a namespace's service account; empty where there can be none."""
+    parsed = parse_template(template)
+
+    @lru_cache(NAMED)
+    def named(namespace: str, service_account: str) -> str:
+        try:
+            return str(parsed.render(trust_domain, namespace=namespace, service_account=service_account))
+        except SpiffeFault:
+            return ""
+
+    return named
 
 
 def _check_segment(segment: str, whole: str) -> None:

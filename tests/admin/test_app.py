@@ -17,11 +17,15 @@ from meshtrio.admin.server import serve
 from meshtrio.catalog.merge import Merge
 from meshtrio.catalog.vips import Vips
 from meshtrio.catalog_answers import CatalogAnswers
+from meshtrio.config.identity import Identity
 from meshtrio.discover.hub import Hub
+from meshtrio.identities import Identities
+from meshtrio.identity_answers import IdentityAnswers
 from meshtrio.intercept.workload import Spec, WorkloadError
 from meshtrio.outcome import Outcome
 
 READ = ["/healthz", "/readyz", "/metrics", "/v1/status", "/v1/connections", "/v1/config", "/v1/discovery"]
+READ += ["/v1/certs", "/v1/certs/bundle"]
 
 
 class Agent(Answers):
@@ -29,6 +33,7 @@ class Agent(Answers):
 
     def __init__(self) -> None:
         self.missing: list[str] = []
+        self.identities = Identities(Identity(), lambda subject, message: None)
         self.added: list[Spec] = []
         self.removed: list[str] = []
         self.fails: Exception | None = None
@@ -36,6 +41,10 @@ class Agent(Answers):
     @property
     def catalog(self) -> CatalogAnswers:
         return CatalogAnswers(Hub(Merge(Vips()), lambda snapshot: None))
+
+    @property
+    def identity(self) -> IdentityAnswers:
+        return IdentityAnswers(self.identities)
 
     def readiness(self) -> list[str]:
         return self.missing

@@ -8,6 +8,7 @@ from meshtrio.address import Address
 from meshtrio.catalog.kubernetes import Reducer
 from meshtrio.catalog.kubernetes_objects import Kind
 from meshtrio.catalog.service import Endpoint, Health, Service
+from meshtrio.identity.spiffe import TEMPLATE, namer
 from tests.catalog.kubernetes_truth import Json, backend, meta, namespace, pod, read, service, slice_
 
 V4 = bytes(10) + b"\xff\xff"
@@ -279,7 +280,7 @@ def test_meshed(label: str, home: str, meshed: bool) -> None:
 def test_an_identity_is_of_the_trust_domain_and_the_account() -> None:
     said = pod("web-a", serviceAccountName=None)
     assert (
-        behind(said, home="enabled", trust_domain="example.org").identity
+        behind(said, home="enabled", named=namer(TEMPLATE, "example.org")).identity
         == "spiffe://example.org/ns/shop/sa/default"
     )
 

@@ -38,6 +38,7 @@ def settings(tmp_path: Path) -> dict[str, str]:
         "MESHTRIO_TEST_RUN": os.environ.get("MESHTRIO_TEST_RUN", ""),
         "MESHTRIO_PATHS__CONTROL": str(tmp_path / "run" / "control.sock"),
         "MESHTRIO_PATHS__PINS": f"/sys/fs/bpf/meshtrio-cli-{os.getpid()}",
+        "MESHTRIO_IDENTITY__DIRECTORY": str(tmp_path / "identity"),
         "MESHTRIO_CONFIG": str(_write(tmp_path / "meshtrio.yaml", "node: test\n")),
     }
 

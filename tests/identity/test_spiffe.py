@@ -10,6 +10,7 @@ from meshtrio.identity.spiffe import (
     Fault,
     SpiffeFault,
     SpiffeId,
+    namer,
     parse,
     parse_template,
     parse_trust_domain,
@@ -190,3 +191,9 @@ def test_a_trust_domain_alone() -> None:
     for name in ("", "Cluster.local", "a/b", "a:1", "a" * 256):
         with pytest.raises(SpiffeFault):
             parse_trust_domain(name)
+
+
+def test_accounts_are_named_by_the_template() -> None:
+    named = namer("spiffe://{trust_domain}/{service_account}/of/{namespace}", "td")
+    assert named("shop", "web") == "spiffe://td/web/of/shop"
+    assert named("sh/op", "web") == ""

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 
@@ -197,3 +199,10 @@ def test_a_process_has_the_name_it_was_given() -> None:
         assert name() == "meshtrio-of-a-l"
     finally:
         log.name_process(before)
+
+
+def test_a_private_process_leaves_no_core_dump() -> None:
+    code = "import ctypes; from meshtrio.observe import log; get = ctypes.CDLL(None).prctl; print(get(3));"
+    code += "log.keep_memory_private(); print(get(3))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stdout.split() == [b"1", b"0"]

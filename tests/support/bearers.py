@@ -61,7 +61,7 @@ class Node:
         self.credentials: dict[int, Credentials] = {}
         self.said: list[Credentials] = []
         self.trusted = Trusted("")
-        given = replace(Identity(trust_domain="td", directory=""), **settings)  # type: ignore[arg-type]
+        given = replace(Identity(trust_domain="td", directory=""), **settings)
         self.identities = Identities(given, self._hear, self.wall_now)
         self.clerk = Clerk(lambda: self.identities.settings, self.wall_now)
 

@@ -23,6 +23,7 @@ from meshtrio.catalog.service import Endpoint, Health, Service, ServicePort
 from meshtrio.catalog.vips import Vips
 from meshtrio.catalog_answers import CatalogAnswers
 from meshtrio.discover.hub import Hub
+from meshtrio.identity_answers import IdentityAnswers
 from meshtrio.intercept.workload import Spec
 
 NOW = 1_700_000_000.0
@@ -39,6 +40,10 @@ class Desk(Answers):
     @property
     def catalog(self) -> CatalogAnswers:
         return self._catalog
+
+    @property
+    def identity(self) -> IdentityAnswers:
+        raise AssertionError("this desk answers about its catalog alone")
 
     def readiness(self) -> list[str]:
         return []

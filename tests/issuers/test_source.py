@@ -1,0 +1,25 @@
+"""Which source is opened, and that nothing heavy is imported for it before."""
+
+import subprocess
+import sys
+
+import pytest
+
+from meshtrio.config.identity import Identity
+from meshtrio.issuers.issuer import IssueError
+from meshtrio.issuers.source import open_issuer
+
+
+def test_the_embedded_one() -> None:
+    assert open_issuer(lambda: Identity(), lambda: 0.0).name == "embedded"
+
+
+def test_what_is_not_known_is_refused() -> None:
+    with pytest.raises(IssueError, match="source off is not known"):
+        open_issuer(lambda: Identity(source="off"), lambda: 0.0)
+
+
+def test_an_agent_without_identities_does_not_carry_certificates() -> None:
+    code = "import sys, meshtrio.agent, meshtrio.issuers.source; print('cryptography' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
