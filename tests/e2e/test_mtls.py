@@ -180,6 +180,7 @@ def test_not_one_connection_notices_a_rotation(pods: Scene) -> None:
     pods.client.app.tell("hold", name="old", host=VIP, port=80)
     serials = certificates(pods.mesh)
     for _ in range(5):
+        time.sleep(0.3)  # some fifteen connections
         assert pods.mesh.ask("POST", "/v1/certs/rotate", {}).status in (200, 202)
         serials = pods.mesh.wait(lambda: _all_other(certificates(pods.mesh), serials))  # noqa: B023 (at once)
     seen = pods.client.app.tell("steadied", name="new", end=True)["seen"]
