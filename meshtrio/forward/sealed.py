@@ -15,13 +15,14 @@ ciphertext that we receive is missing from its record, which then is broken.
 
 import socket
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 RECORD_BYTES = 17 * 1024
 """More than any record has (RFC 8446, 5.2: 2^14 + 256, and its head)."""
 PIECE_BYTES = 4 * 16_384
 """How much goes through a BIO at once, for a BIO never gives memory back."""
 CIPHER_BYTES = 262_144
+LEAST_BYTES = 1024
 OWED_BYTES = 1 << 20
 """Full: the other side makes us answer (KeyUpdate) and reads no answer. That ends the connection."""
 
@@ -64,16 +65,18 @@ class Sealed:
         self._receive, self._send = sock.recv_into, sock.send
         self._learn = learn
         self._owed = b""
-        self._ready = b""
+        self._ready = bytearray()
+        """Decrypted, and not read. One record, after a handshake what came with it."""
         self._end: str | None = None
         """Why nothing more will be read: empty after close_notify."""
         self._said_goodbye = False
         self.more = False
         """Something can be read of which the kernel will not speak, or has spoken already."""
-        if self._incoming.pending:
-            self._ready = self._rest()
-            self.more = bool(self._ready) or self._end is not None
-        self._answer()
+        self._decrypt(memoryview(b""), 0)
+        if self._ready or self._end is not None:
+            self.more = True
+        if self._outgoing.pending:
+            self._answer()
 
     @property
     def owed_bytes(self) -> int:
@@ -90,22 +93,26 @@ class Sealed:
             return self._serve(buffer)
         if self._end is not None:
             return self._over()
-        room = len(buffer)
-        asked = min(nbytes, CIPHER_BYTES, max(room - RECORD_BYTES, 1024))
+        asked = min(nbytes, CIPHER_BYTES, max(len(buffer) - RECORD_BYTES, LEAST_BYTES))
         while True:
             got = self._receive(_cipher, asked)
             if not got:
                 self._end = "FIN without close_notify"
                 return self._over()
-            filled = self._decrypt(_cipher[:got], buffer)
+            filled = 0
+            for at in range(0, got, PIECE_BYTES):
+                self._incoming.write(_cipher[at : min(at + PIECE_BYTES, got)])
+                filled = self._decrypt(buffer, filled)
             if self._outgoing.pending:
                 self._answer()
             if self._learn is not None:
                 learn, self._learn = self._learn, None
                 learn()
-            self.more = got == asked or self._end is not None or self._ready != b""
+            self.more = got == asked or self._end is not None or len(self._ready) > 0
             if filled:
                 return filled
+            if self._ready:
+                return self._serve(buffer)
             if self._is_over():
                 return self._over()
             if got < asked:
@@ -180,55 +187,34 @@ class Sealed:
             raise ValueError("a lane must not block")
         self._sock.setblocking(flag)
 
-    def _decrypt(self, ciphertext: memoryview, buffer: memoryview) -> int:
-        incoming, read, room = self._incoming, self._read, len(buffer)
-        filled = 0
-        while ciphertext and self._end is None:
-            incoming.write(ciphertext[:PIECE_BYTES])
-            ciphertext = ciphertext[PIECE_BYTES:]
+    def _decrypt(self, buffer: memoryview, filled: int) -> int:
+        """Decrypt what is in the BIO, into the buffer, and into `_ready` what the buffer has no room for."""
+        incoming, read, fits = self._incoming, self._read, len(buffer) - RECORD_BYTES
+        try:
             while incoming.pending and self._end is None:
-                if room - filled < RECORD_BYTES:
-                    self._ready += self._rest()
-                    break
-                try:
+                if filled <= fits:
                     got = read(RECORD_BYTES, buffer[filled:])
-                except ssl.SSLError as why:
-                    self._note(why)
-                    break
+                    filled += got
+                else:
+                    spare = memoryview(bytearray(RECORD_BYTES))
+                    got = read(RECORD_BYTES, spare)
+                    self._ready += spare[:got]
                 if not got:
                     self._end = ""
-                filled += got
-        if not filled and self._ready:
-            filled = self._serve(buffer)
+        except ssl.SSLWantReadError:
+            pass  # the rest is no whole record, and OpenSSL has taken it
+        except ssl.SSLZeroReturnError:
+            self._end = ""  # so it says close_notify once ours has gone
+        except ssl.SSLError as why:
+            self._end = str(why)
         return filled
-
-    def _rest(self) -> bytes:
-        """Decrypt all that is in the BIO, which is one piece and less than one record at most."""
-        parts = []
-        while self._incoming.pending and self._end is None:
-            part = bytearray(RECORD_BYTES)
-            try:
-                got = self._read(RECORD_BYTES, memoryview(part))
-            except ssl.SSLError as why:
-                self._note(why)
-                break
-            if not got:
-                self._end = ""
-            parts.append(part[:got])
-        return b"".join(parts)
 
     def _serve(self, buffer: memoryview) -> int:
         got = min(len(buffer), len(self._ready))
         buffer[:got] = self._ready[:got]
-        self._ready = self._ready[got:]
+        del self._ready[:got]
         self.more = True
         return got
-
-    def _note(self, why: ssl.SSLError) -> None:
-        if isinstance(why, ssl.SSLZeroReturnError):
-            self._end = ""
-        elif not isinstance(why, ssl.SSLWantReadError):
-            self._end = str(why)
 
     def _is_over(self) -> bool:
         return self._end is not None
@@ -259,13 +245,7 @@ class Sealed:
             gone = self._sock.sendmsg(parts)
         except BlockingIOError:
             gone = 0
-        self._owed = _after(parts, gone)
-        if self._owed:
+        if gone != sum(map(len, parts)):
+            self._owed = b"".join(parts)[gone:]
             raise Owing
         return len(chunk)
-
-
-def _after(parts: Sequence[bytes], gone: int) -> bytes:
-    """Give what is left when so much has gone."""
-    left = sum(map(len, parts)) - gone
-    return b"".join(parts)[gone:] if left else b""
