@@ -77,7 +77,7 @@ async def program(command: Sequence[str]) -> AsyncIterator[Any]:
     """Run a program; what it writes can be read, and what is sent it reads."""
     async with trio.open_nursery() as nursery:
         pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
-        run = functools.partial(trio.run_process, command, check=False, **pipes)  # type: ignore[arg-type]
+        run = functools.partial(trio.run_process, command, check=False, **pipes)
         process = await nursery.start(run)
         try:
             yield process
