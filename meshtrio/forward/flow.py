@@ -89,7 +89,7 @@ class Flow:
             return 0
         held = len(self.dead.held) if self.dead.held is not None else 0
         sink = self.dead.sink
-        encrypted = sink.owed_bytes if isinstance(sink, Sealed) else 0
+        encrypted = len(sink.owed) if isinstance(sink, Sealed) else 0
         return held + encrypted + (self.dead.way is Way.OPEN) + unacked_bytes(sink)
 
     def died(self, lane: Lane, *, error_taken: bool) -> None:

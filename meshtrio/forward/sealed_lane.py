@@ -13,6 +13,7 @@ from meshtrio.forward.sealed import Sealed
 from meshtrio.forward.workbench import Workbench
 
 _IN, _OUT = select.EPOLLIN, select.EPOLLOUT
+_UNUSUAL = select.EPOLLRDHUP | select.EPOLLPRI | select.EPOLLERR | select.EPOLLHUP
 
 
 class SealedLane(Lane):
@@ -29,14 +30,20 @@ class SealedLane(Lane):
     def happened(self, mask: int) -> None:
         """Act on what epoll says about the source socket, which is also the sink of the lane back."""
         sealed = self.sealed
-        if mask & _OUT and sealed.owed_bytes and self.back.held is None:
+        if mask & _OUT and sealed.owed and self.back.held is None:
             try:
                 sealed.flush()  # what reading made it say; nobody else waits for that
             except OSError:
                 self.flow.died(self, error_taken=True)
                 return
+        if mask & _UNUSUAL:
+            super().happened(mask | _IN if sealed.more else mask)
+            return
+        if self.back.held is not None and mask & _OUT:
+            self.back.flush()
         # The handshake's last read may have brought the first bytes; an event comes for every new socket.
-        super().happened(mask | _IN if sealed.more else mask)
+        if (mask & _IN or sealed.more) and not self.queued:
+            self.pump()
 
     def pump(self) -> None:
         """Move bytes until the source is empty, the sink is full, or the turn is over."""
