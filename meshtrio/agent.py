@@ -30,9 +30,8 @@ from meshtrio.config.secrecy import shown
 from meshtrio.identity.asked import refusal
 from meshtrio.identity_answers import IdentityAnswers
 from meshtrio.intercept.workload import Spec, Workload, WorkloadError
-from meshtrio.issuers.source import open_issuer
 from meshtrio.notify import notify
-from meshtrio.observe import audit, log
+from meshtrio.observe import log
 from meshtrio.observe.process import is_alive
 from meshtrio.places import list_path
 from meshtrio.upkeep import Setting, Upkeep
@@ -93,8 +92,7 @@ class Agent:
                     anyone = registration_routes(registrar, None)
                     await admin.start(serve, control_app(self, anyone), sockets.control)
                 async with trio.open_nursery() as identity:
-                    identity.start_soon(audit.keep_writing)
-                    await identity.start(parts.identities.run, open_issuer)
+                    await identity.start(self._upkeep.keep_identities)
                     async with trio.open_nursery() as discovery:
                         await discovery.start(parts.sources.run)
                         discovery.start_soon(parts.naming.run)
@@ -189,8 +187,7 @@ class Agent:
         An agent of everybody's gives only identities that its configuration has or allows.
         """
         names = {"namespace": spec.namespace, "service_account": spec.service_account}
-        why_not = "" if self._setting.private else refusal(self.parts.config.identity, **names)
-        if why_not:
+        if not self._setting.private and (why_not := refusal(self.parts.config.identity, **names)):
             raise WorkloadError(f"workload {spec.name}: {why_not}")
         return await self._add(spec)
 

@@ -28,6 +28,7 @@ from meshtrio.intercept.kernel import KernelRefused, open_kernel, unpin_all
 from meshtrio.intercept.registry import Registry
 from meshtrio.intercept.tables import OurDials, Ports
 from meshtrio.intercept.workload import Rules, Spec
+from meshtrio.issuers.source import open_issuer
 from meshtrio.messages import CloseDoor, Forget, KnowWorkload, Maps, OpenDoor, Resolve, Settings, Tally
 from meshtrio.naming import Naming
 from meshtrio.observe import audit, log
@@ -49,8 +50,6 @@ class Setting(msgspec.Struct, frozen=True, kw_only=True):
     """How to understand a new text of the configuration file; None: it is not followed."""
     private: bool = False
     """No admin port, no control socket, no pins, any door port: nothing that others could meet."""
-    identities: bool = False
-    """Whether a private agent's workloads have identities, too, from the configured source."""
 
 
 class Upkeep:
@@ -58,11 +57,6 @@ class Upkeep:
 
     def __init__(self, setting: Setting, cores: int) -> None:
         """Make the parts; nothing is touched yet. `workers: auto` is one a core."""
-        if setting.private and not setting.identities:
-            off = msgspec.structs.replace(setting.config.identity, source="off")
-            setting = msgspec.structs.replace(
-                setting, config=msgspec.structs.replace(setting.config, identity=off)
-            )
         config = setting.config
         self._setting = setting
         fleet = Fleet(cores if config.workers == "auto" else config.workers, self._heard)
@@ -143,6 +137,13 @@ class Upkeep:
 
     def _published(self) -> None:
         self.parts.registry.catcher.surroundings = self._surroundings()
+
+    async def keep_identities(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Keep certificates fresh and the audit log written until cancelled. Ready as Identities.run is."""
+        async with trio.open_nursery() as both:
+            both.start_soon(audit.keep_writing)
+            await both.start(self.parts.identities.run, open_issuer)
+            task_status.started()
 
     async def sweep(self) -> None:
         """Keep the kernel's map of ports from filling up with ports that nobody has any more."""

@@ -85,7 +85,7 @@ def setting(folder: Path, *, private: bool = False, **settings: Any) -> Setting:
         "ports": {"inbound": inbound, "outbound": outbound, "admin": admin},
         "paths": {"control": str(folder / "control.sock"), "pins": str(folder), "cache": str(folder)},
         "discovery": {"registration": {"state": str(folder / "state.db")}},
-        "identity": {"directory": str(folder / "identity")},
+        "identity": {"directory": "" if private else str(folder / "identity")},
         "timeouts": {"drain_s": 1},
         "log": {"level": "warning"},
         **settings,

@@ -40,6 +40,7 @@ _CONFIGURATION = """rung: {rung}
 workers: 1
 catalog: {{file: {folder}/catalog.yaml}}
 discovery: {{registration: {{state: {folder}/state.db}}}}
+identity: {{directory: {folder}/identity}}
 health_checks:
 - {{service: {shop}, type: http, path: /{health}, interval_s: {check_s}, timeout_s: 1, rise: 2, fall: 2}}
 paths: {{control: {folder}/control.sock, pins: {pins}}}
