@@ -3,7 +3,7 @@
 import pytest
 
 from meshtrio.config.discovery import Discovery, DnsService
-from meshtrio.config.identity import Identity, ModeRule, Mtls, Policy, PolicyRule
+from meshtrio.config.identity import Federated, Identity, ModeRule, Mtls, Policy, PolicyRule
 from meshtrio.config.rules import breaches
 from meshtrio.config.schema import Config, Paths, Ports, Workload
 
@@ -24,6 +24,31 @@ def test_the_defaults_keep_all_rules() -> None:
             [
                 "ports.outbound is 1, and so is ports.inbound (want different ports)",
                 "ports.admin is 1, and so is ports.inbound (want different ports)",
+            ],
+        ),
+        (
+            Config(identity=Identity(root_key="/k")),
+            ["identity.root_certificate and identity.root_key are one root (want both, or neither)"],
+        ),
+        (
+            Config(identity=Identity(cache="disk", directory="")),
+            ["identity.cache is disk, and identity.directory is empty (want a directory)"],
+        ),
+        (
+            Config(
+                identity=Identity(
+                    federated=(
+                        Federated("cluster.local", "/a"),
+                        Federated("x", "/b"),
+                        Federated("x", "/c"),
+                    )
+                )
+            ),
+            [
+                'identity.federated[0].trust_domain is "cluster.local", as identity.trust_domain is'
+                " (want another one)",
+                'identity.federated[2].trust_domain is "x", as identity.federated[1].trust_domain is'
+                " (want another one)",
             ],
         ),
         (
