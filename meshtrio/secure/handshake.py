@@ -10,7 +10,8 @@ since is asked again. The dialling side remembers the chain and verifies it as i
 dialled side has no memory (the ticket is the memory) and the ticket has the leaf only; for it are asked the
 leaf's rules and time, its trust domain, and revocation by id and serial. That is enough, since the signatures
 above the leaf do not change, and whatever else could (roots, revoked issuers, our own identity) makes a new
-context, whose ticket key is new, so that no ticket of before is taken.
+context, whose ticket key is new, so that no ticket of before is taken. If whom to believe changes amid a
+handshake, the chain that was shown in the full one is verified by what holds now.
 """
 
 import socket
@@ -77,11 +78,12 @@ async def accept_securely(
     """
     handshake = _Handshake(sock)
     try:
-        proof = _proof(ring, workload)
+        proof, trust = _proof(ring, workload), ring.trust
         handshake.begin(proof.server, server_side=True)
         await handshake.run()
-        still_good = _proof(ring, workload) is proof
-        return handshake.secured(handshake.caller(ring, any_alpn=any_alpn, still_good=still_good))
+        if not any_alpn:
+            handshake.check_alpn("caller")
+        return handshake.secured(handshake.caller(ring, proof, still_good=ring.trust is trust))
     except BaseException:
         close_with_reset(sock)
         raise
@@ -166,28 +168,34 @@ class _Handshake:
         from meshtrio.identity.chain import verify
         from meshtrio.identity.refusal import Refused
 
-        if self.tls.selected_alpn_protocol() != ALPN:
-            raise HandshakeError("alpn", f"the endpoint does not speak {ALPN}")
+        self.check_alpn("endpoint")
         shown = known.chain if known is not None and self.tls.session_reused else _shown(self.tls)
         try:
             return verify(shown, ring.trust, log.wall_now(), skew_s=ring.skew_s, expected=expected)
         except Refused as refused:
             raise HandshakeError(refused.reason.value, str(refused)) from refused
 
-    def caller(self, ring: Keyring, *, any_alpn: bool, still_good: bool) -> "Peer":
-        """Say who has dialled. Not `still_good`: the ring changed under way, so sessions are void."""
+    def caller(self, ring: Keyring, proof: Proof, *, still_good: bool) -> "Peer":
+        """Say who has dialled. Not `still_good`: whom to believe has changed under way."""
         from meshtrio.identity.chain import verify
         from meshtrio.identity.refusal import Refused
 
-        if not any_alpn and self.tls.selected_alpn_protocol() != ALPN:
-            raise HandshakeError("alpn", f"the caller does not speak {ALPN}")
         shown = _shown(self.tls)
         try:
             if self.tls.session_reused:
-                return _verify_again(shown, ring, still_good=still_good)
-            return verify(shown, ring.trust, log.wall_now(), skew_s=ring.skew_s)
+                if still_good:
+                    return _verify_again(shown, ring)
+                shown = list(proof.chains.get(shown[0], shown)) if shown else shown
+            peer = verify(shown, ring.trust, log.wall_now(), skew_s=ring.skew_s)
         except Refused as refused:
             raise HandshakeError(refused.reason.value, str(refused)) from refused
+        proof.has_shown(shown)
+        return peer
+
+    def check_alpn(self, who: str) -> None:
+        """Pass if our protocol was agreed on."""
+        if self.tls.selected_alpn_protocol() != ALPN:
+            raise HandshakeError("alpn", f"the {who} does not speak {ALPN}")
 
     def secured(self, peer: "Peer", proof: Proof | None = None, address: Address | None = None) -> Secured:
         """Hand over the connection. With `proof`, the endpoint's session is kept when it has come."""
@@ -204,7 +212,7 @@ class _Handshake:
         return Secured(end, peer, version or "", cipher[0] if cipher else "", resumed)
 
 
-def _verify_again(shown: list[bytes], ring: Keyring, *, still_good: bool) -> "Peer":
+def _verify_again(shown: list[bytes], ring: Keyring) -> "Peer":
     """Judge the leaf of a session that was resumed; see the head of this file."""
     from meshtrio.identity.certificate import read
     from meshtrio.identity.chain import Peer
@@ -213,8 +221,6 @@ def _verify_again(shown: list[bytes], ring: Keyring, *, still_good: bool) -> "Pe
 
     if not shown:
         raise Refused(Reason.NO_CERTIFICATE, "the session has no certificate")
-    if not still_good:
-        raise Refused(Reason.UNTRUSTED, "whom to believe changed during the handshake")
     leaf, now, revoked = read(shown[0]), log.wall_now(), ring.trust.revocations
     spiffe_id = check_leaf(leaf)
     if ring.trust.bundle(spiffe_id.trust_domain) is None:

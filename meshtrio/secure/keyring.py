@@ -41,7 +41,7 @@ class NoIdentity(Exception):
 class Proof:
     """One workload as it can prove itself now: contexts, and the sessions made with them."""
 
-    __slots__ = ("client", "server", "sessions", "spiffe_id")
+    __slots__ = ("chains", "client", "server", "sessions", "spiffe_id")
 
     def __init__(self, credentials: Credentials, roots: bytes, *, tls_1_2: bool) -> None:
         self.spiffe_id = credentials.spiffe_id
@@ -49,6 +49,8 @@ class Proof:
         self.client = _context(ssl.PROTOCOL_TLS_CLIENT, credentials, roots, tls_1_2=tls_1_2)
         self.sessions: OrderedDict[Address, tuple[ssl.SSLSession, Peer]] = OrderedDict()
         """By endpoint, with who was verified there in the full handshake."""
+        self.chains: OrderedDict[bytes, tuple[bytes, ...]] = OrderedDict()
+        """By the leaf, what callers have shown in full handshakes; a ticket has the leaf only."""
 
     def session(self, address: Address, expected: "SpiffeId | None") -> "tuple[ssl.SSLSession, Peer] | None":
         """Find a session for this endpoint, made with whoever is expected there now."""
@@ -64,6 +66,13 @@ class Proof:
         self.sessions.move_to_end(address)
         while len(self.sessions) > SESSIONS_BOUND:
             self.sessions.popitem(last=False)
+
+    def has_shown(self, chain: list[bytes]) -> None:
+        """Remember what a caller showed who may come again with a ticket."""
+        self.chains[chain[0]] = tuple(chain)
+        self.chains.move_to_end(chain[0])
+        while len(self.chains) > SESSIONS_BOUND:
+            self.chains.popitem(last=False)
 
     def __repr__(self) -> str:
         return f"Proof({self.spiffe_id!r})"

@@ -292,6 +292,56 @@ async def test_a_ticket_replayed_after_revocation_opens_nothing() -> None:
     assert await replay() == (False, "revoked")
 
 
+@pytest.mark.parametrize(
+    ("change", "forgotten", "expected"),
+    [
+        (lambda told: told.learn(trusted("other")), False, CLIENT_ID),
+        (
+            lambda told: told.learn(credentials(SERVER, SERVER_ID, shown(SERVER_ID, number=9))),
+            True,
+            CLIENT_ID,
+        ),
+        (lambda told: told.learn(trusted(ids={CLIENT_ID: 0.0})), False, "revoked"),
+        (lambda told: told.learn(trusted("other")), True, "untrusted"),
+    ],
+)
+async def test_what_changes_amid_a_resumption_is_asked_of_the_whole_chain(
+    change: Callable[[Keyring], None], forgotten: bool, expected: str
+) -> None:
+    told, context = ring(), context_of(shown(CLIENT_ID), client=True)
+    made, app = await met(told, context, we_accept=True)
+    assert reason(made) == CLIENT_ID
+    with app:
+        app.incoming.write(await app.sock.recv(5000))
+        with pytest.raises(ssl.SSLWantReadError):
+            app.tls.read(1)
+        session = app.tls.session
+    if forgotten:
+        told.proof(SERVER).chains.clear()
+    one, other = connected(socket.AF_INET)
+    came: list[str] = []
+
+    async def accept() -> None:
+        try:
+            came.append(reason(await accept_securely(other, ring=told, workload=SERVER)))
+        except HandshakeError as why:
+            came.append(why.reason)
+
+    with TlsApp(one, context, server_side=False) as app:
+        app.tls.session = session
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(accept)
+            with pytest.raises(ssl.SSLWantReadError):
+                app.tls.do_handshake()
+            await app.sock.send(app.outgoing.read())
+            app.incoming.write(await app.sock.recv(5000))
+            change(told)
+            app.tls.do_handshake()
+            assert app.tls.session_reused
+            await app.sock.send(app.outgoing.read())
+    assert came == [expected]
+
+
 async def test_a_resumed_session_ends_with_its_certificate() -> None:
     """The ticket may live longer than the leaf in it."""
     end = int(time.time()) + 2
