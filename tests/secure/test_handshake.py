@@ -6,6 +6,7 @@ import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 import trio
@@ -64,7 +65,7 @@ ATTACKS: dict[str, tuple[Callable[[], Shown], set[str]]] = {
         {"untrusted"},
     ),
     "expired": (lambda: forged(begin=AT - DAY_S, end=AT - 400), {"expired"}),
-    "not yet valid": (lambda: forged(begin=AT + 600), {"not_yet_valid"}),
+    "not yet valid": (lambda: forged(begin=AT + 50_000), {"not_yet_valid"}),
     "other trust domain": (
         lambda: shown("spiffe://other/ns/shop/sa/client", authority=signing("other", at=AT)),
         {"untrusted", "unknown_trust_domain"},
@@ -148,9 +149,9 @@ async def test_who_shows_nothing_is_refused_with_an_alert() -> None:
             app.tls.read(1)
 
 
-@pytest.mark.parametrize("early_s", [250, 299])
-async def test_clocks_may_differ_a_little(early_s: int) -> None:
-    for what in (forged(begin=AT + early_s), forged(begin=AT - DAY_S, end=AT - early_s + 20)):
+async def test_clocks_may_differ_a_little() -> None:
+    now = time.time()  # the module may have been read minutes ago
+    for what in (forged(begin=now + 290), forged(begin=AT - DAY_S, end=now - 290)):
         made, app = await met(ring(), context_of(what, client=True), we_accept=True)
         with app:
             assert reason(made) == CLIENT_ID
@@ -450,3 +451,31 @@ async def test_the_caller_learns_of_a_refusal_as_a_reset() -> None:
     with pytest.raises(ConnectionResetError):
         made.end.recv_into(memoryview(bytearray(100_000)), 1000)
     made.end.close()
+
+
+async def test_handshakes_that_are_left_cost_nothing_that_stays() -> None:
+    told = ring()
+
+    async def leave(number: int) -> None:
+        one, other = connected(socket.AF_INET)
+        with one, trio.move_on_after(0.2):
+            if number % 2:
+                one.send(long_hello(5000)[: 50 * (number % 90)])
+            if number % 3 == 0:
+                one.close()
+            with contextlib.suppress(HandshakeError):
+                await accept_securely(other, ring=told, workload=SERVER)
+        assert other.fileno() == -1
+
+    before = 0
+    for turn in range(4):
+        async with trio.open_nursery() as nursery:
+            for number in range(300):
+                nursery.start_soon(leave, number)
+        if turn == 0:
+            before = resident_kib()
+    assert resident_kib() - before < 4000  # 900 more: no more than 4 KiB each, if any stayed
+
+
+def resident_kib() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4
