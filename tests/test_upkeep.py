@@ -9,9 +9,11 @@ import trio
 from meshtrio import upkeep as module
 from meshtrio.discover import file
 from meshtrio.intercept.kernel import KernelRefused
+from meshtrio.intercept.workload import Spec
 from meshtrio.messages import (
     CloseDoor,
     Count,
+    Credentials,
     KnowWorkload,
     Maps,
     OpenDoor,
@@ -19,6 +21,7 @@ from meshtrio.messages import (
     Resolved,
     Settings,
     Tally,
+    Trusted,
     WorkloadName,
 )
 from meshtrio.outcome import Outcome
@@ -259,6 +262,43 @@ async def test_a_private_agent_names_no_successor(tmp_path: Path) -> None:
         assert told.successor == ""
         rules = desk.parts.registry.catcher.rules
         assert (rules.inbound_port, rules.outbound_port, rules.any_port) == (0, 0, True)
+
+
+# Identities
+
+
+async def test_workers_hear_of_a_certificate_until_its_workload_goes(desk: Desk) -> None:
+    spec = Spec(name="shop", namespace="town", service_account="till")
+    async with following(desk), trio.open_nursery() as nursery:
+        await nursery.start(desk.upkeep.keep_identities)
+        (told,) = desk.said(Trusted)
+        assert list(told.bundles) == ["cluster.local"]
+        await desk.parts.registry.entering(7, spec)
+        (credentials,) = desk.said(Credentials)
+        assert credentials.workload == 7 and len(credentials.chain) == 2
+        assert credentials.spiffe_id == "spiffe://cluster.local/ns/town/sa/till"
+        assert ("identity", 7) in desk.parts.fleet._table
+        desk.parts.registry.left(7)
+        (credentials,) = desk.said(Credentials)
+        assert (credentials.chain, credentials.key) == ((), b"")
+        assert ("identity", 7) not in desk.parts.fleet._table
+        nursery.cancel_scope.cancel()
+
+
+async def test_lives_are_as_the_file_says_from_the_next_certificate_on(desk: Desk) -> None:
+    async with following(desk), trio.open_nursery() as nursery:
+        await nursery.start(desk.upkeep.keep_identities)
+        await desk.parts.registry.entering(7, Spec(name="shop"))
+        (before,) = desk.said(Credentials)
+        identity = {"directory": str(desk.folder / "identity"), "life_s": 600, "trust_domain": "other"}
+        desk.write_config(identity=identity)
+        await eventually(lambda: desk.parts.config.identity.life_s == 600)
+        assert desk.parts.config.identity.trust_domain == "cluster.local", "that waits for a restart"
+        assert "identity.trust_domain changed" in desk.parts.config_fault
+        await desk.parts.identities.rotate()
+        (after,) = desk.said(Credentials)
+        assert after.not_after < before.not_after - 80_000
+        nursery.cancel_scope.cancel()
 
 
 # Without a kernel
