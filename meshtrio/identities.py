@@ -68,6 +68,10 @@ class Identities:
         """Look at both clocks."""
         return self._renewing.now()
 
+    def ids(self) -> dict[str, str]:
+        """Return the SPIFFE IDs of workloads by their names."""
+        return {bearer.name: str(bearer.spiffe_id) for bearer in self.bearers.values()}
+
     def reconfigure(self, settings: Identity) -> None:
         """Let other settings hold: for lives, at the next renewal."""
         if settings == self.settings:

@@ -227,5 +227,6 @@ class Upkeep:
     async def _heard(self, seat: Seat, message: Resolve | Forget | Tally) -> None:
         if isinstance(message, Tally):
             self.parts.sums.add(message)
+            audit.ended(message.ended, message.omitted, self.parts.identities.ids)
         else:
             self.parts.publisher.answer(seat, message)

@@ -56,7 +56,7 @@ def _show(told: dict[str, Any]) -> None:
         ("rung", _rung(told), of(told, "rung", "pinning_fault")),
         ("config", of(told, "config", "path") or "no file", of(told, "config", "fault")),
         ("catalog", _catalog(told), of(told, "catalog", "fault")),
-        ("identity", *_identity(told)),
+        ("identity", *identity(told)),
         ("agent", _process(told["agent"]), ""),
     ):
         _show_line(name, text, str(fault))
@@ -71,7 +71,7 @@ def _show(told: dict[str, Any]) -> None:
             click.echo(f"\n{name}: " + ", ".join(f"{key} {count}" for key, count in counts.items()))
 
 
-def _identity(told: dict[str, Any]) -> tuple[str, str]:
+def identity(told: dict[str, Any]) -> tuple[str, str]:
     """Write who says who workloads are, and below it what is wrong there."""
     source = of(told, "identity", "source")
     if source in ("", "off"):
@@ -82,9 +82,7 @@ def _identity(told: dict[str, Any]) -> tuple[str, str]:
     faults += [f"{what}: {why}" for what, why in (of(told, "identity", "faults") or {}).items()]
     if of(told, "identity", "audit", "fault"):
         faults.append(f"the audit log cannot be written: {told['identity']['audit']['fault']}")
-    text = f"{source} CA of {own}: {count} workloads" + (
-        f", {without} without certificate" if without else ""
-    )
+    text = f"{source} of {own}: {count} workloads" + (f", {without} without certificate" if without else "")
     return text, "\n".join(faults)
 
 

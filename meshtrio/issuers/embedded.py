@@ -66,7 +66,7 @@ class Embedded:
         while self._root is None:
             try:
                 self._use(await self.work(self._opened))
-            except RootError as broken:
+            except (RootError, BundleFault) as broken:
                 if str(broken) != self.fault:
                     log.error("workloads get no identity", why=str(broken))
                 self.fault = str(broken)

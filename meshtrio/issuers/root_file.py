@@ -99,7 +99,8 @@ def read_root(place: Place, trust_domain: str, wall_now: float) -> Root:
         # What it signs would begin before now by a clock that is late; it cannot end after it.
         check_time(signs, min(wall_now, signs.not_after), SKEW_S)
         check_time(signs, max(wall_now, signs.not_before), 0.0)
-    return Root(Authority(signs, key, trust_domain), anchors, place.key.stat().st_mtime)
+    with _saying(place.folder):
+        return Root(Authority(signs, key, trust_domain), anchors, place.key.stat().st_mtime)
 
 
 def read_anchors(path: Path, text: bytes) -> tuple[Certificate, ...]:

@@ -7,16 +7,27 @@ moved away, so that whoever rotates logs needs to tell nobody. Does not know who
 import os
 import time
 from collections import deque
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 import trio
 
+from meshtrio.messages import Connection
 from meshtrio.observe import log
+from meshtrio.outcome import Outcome
 
 WAITING = 10_000
 """Lines that wait for the disk. Full: the newest is given up, and counted in the next one that is written."""
 AGAIN_S = 1.0
+_REFUSED = {
+    Outcome.NO_IDENTITY: "handshake failed",
+    Outcome.UPSTREAM_TLS: "handshake failed",
+    Outcome.CLIENT_TLS: "handshake failed",
+    Outcome.PLAINTEXT: "plaintext refused",
+    Outcome.DENIED: "denied",
+}
+_TOLD = ("direction", "workload", "peer", "source", "destination", "endpoint", "policy")
 
 
 class Trail:
@@ -109,6 +120,21 @@ def set_up(path: str) -> None:
 def record(kind: str, **fields: object) -> None:
     """Note what an auditor wants to know. Never waits, and never fails. No secrets."""
     _trail.record(kind, fields)
+
+
+def ended(connections: Sequence[Connection], omitted: int, ids: Callable[[], Mapping[str, str]]) -> None:
+    """Note which of these connections were refused for who somebody is or is not; `ids` gives those of our
+    workloads. Without a file they are in the log already: workers log how connections end."""
+    if not _trail.path:
+        return
+    for one in connections:
+        kind = _REFUSED.get(one.outcome) if one.outcome is not None else None
+        if kind is not None:
+            told = {name: getattr(one, name) for name in _TOLD}
+            outcome = one.outcome.value if one.outcome is not None else ""
+            record(kind, **told, spiffe_id=ids().get(one.workload, ""), outcome=outcome, why=one.detail)
+    if omitted:
+        record("connections not listed", omitted=omitted)
 
 
 def fault() -> str:

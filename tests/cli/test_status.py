@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from meshtrio.cli.control_client import Control
-from meshtrio.cli.status import show_discovery, show_workloads
+from meshtrio.cli.status import identity, show_discovery, show_workloads
 from tests.cli.conftest import Run
 
 
@@ -99,3 +99,24 @@ def test_an_agent_that_stands_still_is_told_apart_from_none(
         os.kill(pid, signal.SIGCONT)
     assert done.returncode == 3
     assert b"is it stopped?" in done.stderr
+
+
+def test_who_says_who_workloads_are() -> None:
+    told: dict[str, Any] = {
+        "identity": {
+            "source": "embedded",
+            "trust_domain": "td",
+            "workloads": 3,
+            "without_certificate": 1,
+            "fault": "the root is broken",
+            "faults": {"revocations": "no such file"},
+            "audit": {"path": "/x", "fault": "the disk is full"},
+        }
+    }
+    assert identity(told) == (
+        "embedded of td: 3 workloads, 1 without certificate",
+        "the root is broken\nrevocations: no such file\nthe audit log cannot be written: the disk is full",
+    )
+    told["identity"] = {"source": "embedded", "trust_domain": "td", "workloads": 3, "without_certificate": 0}
+    assert identity(told) == ("embedded of td: 3 workloads", "")
+    assert identity({"identity": {"source": "off"}}) == identity({}) == ("off", "")

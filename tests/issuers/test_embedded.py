@@ -107,6 +107,13 @@ async def test_a_broken_root_is_said_and_mended_while_it_runs(tmp_path: Path) ->
         assert ca.proves(await embedded.issue(WANTED))
 
 
+async def test_too_many_roots_are_said_too(tmp_path: Path) -> None:
+    place, signs = own_place(str(tmp_path)), fresh_root("td", NOW, 300)
+    give(place, signs, *(fresh_root("td", NOW, 300) for _ in range(32)), signs=signs)
+    async with running(Ca(directory=str(tmp_path))) as embedded:
+        assert "33 roots in one trust domain" in embedded.fault
+
+
 async def test_a_given_root(tmp_path: Path) -> None:
     place, given = own_place(str(tmp_path)), fresh_root("td", NOW, 300)
     give(place, given, signs=given)

@@ -6,11 +6,14 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
+from meshtrio.messages import Connection
 from meshtrio.observe import audit
 from meshtrio.observe.audit import Trail
+from meshtrio.outcome import Outcome
 from tests.support.desk import eventually
 
 
@@ -96,6 +99,39 @@ def test_without_a_file_it_goes_to_the_log(caplog: pytest.LogCaptureFixture) -> 
         audit.record("denied", source="a")
     assert [record.getMessage() for record in caplog.records] == ["audit: denied"]
     assert audit.fault() == ""
+
+
+async def test_who_was_refused_is_noted_with_both_ids(tmp_path: Path) -> None:
+    path = tmp_path / "audit.jsonl"
+    denied = Connection(
+        id=1,
+        direction="inbound",
+        workload="shop",
+        source="10.0.0.1:5",
+        destination="10.0.0.2:80",
+        peer="spiffe://td/a",
+        began=0.0,
+        outcome=Outcome.DENIED,
+        detail="rule r denies",
+    )
+    others = [msgspec.structs.replace(denied, outcome=one) for one in (Outcome.CARRIED, Outcome.CLIENT_TLS)]
+    audit.ended([denied], 0, dict)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(audit.keep_writing)
+        audit.set_up(str(path))
+        try:
+            audit.ended([denied, *others], 3, lambda: {"shop": "spiffe://td/shop"})
+            await eventually(lambda: len(kinds(path)) == 3)
+        finally:
+            audit.set_up("")
+            nursery.cancel_scope.cancel()
+    assert kinds(path) == ["denied", "handshake failed", "connections not listed"]
+    first = lines(path)[0]
+    assert (first["peer"], first["spiffe_id"], first["why"]) == (
+        "spiffe://td/a",
+        "spiffe://td/shop",
+        "rule r denies",
+    )
 
 
 async def test_the_process_has_one_trail(tmp_path: Path) -> None:
