@@ -33,7 +33,7 @@ class Settings(msgspec.Struct, frozen=True, tag=True):
 
 
 class Maps(msgspec.Struct, frozen=True, tag=True):
-    """To the worker: kernel maps. Descriptors: destinations, our_dials, ports, heartbeat."""
+    """To the worker: kernel maps. Descriptors: destinations, our_dials, ports, heartbeat, vouchers."""
 
 
 class OpenDoor(msgspec.Struct, frozen=True, tag=True):

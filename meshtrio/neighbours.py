@@ -8,6 +8,7 @@ keeps no list of who listens, so there neighbours are not known.
 import socket
 import time
 from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from meshtrio.address import Address
 from meshtrio.intercept.arrival import Door
@@ -22,6 +23,14 @@ Listener = Callable[[int, int], int | None]
 """Who listens: namespace and port to workload, as `tables.Ports` knows."""
 
 
+class Neighbour(NamedTuple):
+    """A workload of this node that serves at an address."""
+
+    workload: int
+    door: Door
+    """Through which it is reached."""
+
+
 class Neighbours:
     """The workloads of this node, as endpoints."""
 
@@ -32,21 +41,27 @@ class Neighbours:
         self.listener: Listener | None = None
         """None: nobody knows who listens."""
 
-    def workload(self, caller: Door, to: Address) -> int | None:
-        """Return the id of the workload of this node that serves there; None: none, or nobody knows.
+    def find(self, caller: Door, to: Address) -> Neighbour | None:
+        """Return the workload of this node that serves there; None: none, or nobody knows.
 
         Where several namespaces have the address the caller's own comes first; among others it is nobody's.
         """
         if self.listener is None:
             return None
-        own = caller.netns
-        if self._is_local(own, to):
-            return self.listener(own.id, to.port)
+        doors = {door.netns.id: door for door in self._doors() if door.opened.direction == "inbound"}
+        own = doors.pop(caller.netns.id, None)
+        if self._is_local(caller.netns, to):
+            return self._at(own, to)
         if to.is_loopback:
             return None
-        others = {door.netns.id: door.netns for door in self._doors() if door.opened.direction == "inbound"}
-        found = [one for one in others.values() if one.id != own.id and self._is_local(one, to)]
-        return self.listener(found[0].id, to.port) if len(found) == 1 else None
+        found = [door for door in doors.values() if self._is_local(door.netns, to)]
+        return self._at(found[0], to) if len(found) == 1 else None
+
+    def _at(self, door: Door | None, to: Address) -> Neighbour | None:
+        if door is None or self.listener is None:
+            return None
+        workload = self.listener(door.netns.id, to.port)
+        return Neighbour(workload, door) if workload is not None else None
 
     def _is_local(self, netns: Netns, to: Address) -> bool:
         now, key = time.monotonic(), (netns.id, to.ip)

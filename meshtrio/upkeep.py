@@ -6,6 +6,7 @@ outlives its functions.
 """
 
 import operator
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from meshtrio.intercept.exclusions import exclude
 from meshtrio.intercept.kernel import KernelRefused, open_kernel, unpin_all
 from meshtrio.intercept.registry import Registry
 from meshtrio.intercept.tables import OurDials, Ports
+from meshtrio.intercept.vouchers import Vouchers
 from meshtrio.intercept.workload import Rules, Spec
 from meshtrio.issuers.source import open_issuer
 from meshtrio.messages import CloseDoor, Forget, KnowWorkload, Maps, OpenDoor, Resolve, Settings, Tally
@@ -121,7 +123,11 @@ class Upkeep:
             exclude(parts.kernel, config)
             parts.publisher.use_map(parts.kernel.maps["services"])
             maps = [parts.kernel.maps[name] for name in ("destinations", "our_dials", "ports", "heartbeat")]
-            parts.fleet.tell(("maps",), Maps(), maps)
+            vouchers = Vouchers.make()
+            try:
+                parts.fleet.tell(("maps",), Maps(), [*maps, vouchers])
+            finally:
+                os.close(vouchers)
             parts.naming.use_map(parts.kernel.maps["heartbeat"])
             our_dials = OurDials(parts.kernel.maps["our_dials"])
             our_dials.bury()

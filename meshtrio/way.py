@@ -137,8 +137,10 @@ async def _reach(site: Site, arrival: Arrival) -> Ends:
 
 async def _admit(site: Site, arrival: Arrival, called: WorkloadName, to: Address) -> socket.socket | Sealed:
     """Let a caller in who is secured as he must be, and may call this workload."""
-    entry = arrival.entry
-    passage = await site.border.into(arrival.client, called, to)
+    entry, door = arrival.entry, arrival.door
+    passage = await site.border.into(
+        arrival.client, called, to, vouched=lambda: door.vouched(arrival.source, to)
+    )
     _note_peer(entry, passage)
     verdict = site.border.judge(passage.peer, called, to.port)
     if verdict.would_deny:
@@ -198,7 +200,10 @@ async def _dial_one(site: Site, door: Door, endpoint: Endpoint, caller: Workload
             raise Refused(Outcome.CONNECT_FAILED, f"no socket for {to}: {cause.strerror}") from cause
     if patience.cancelled_caught:
         raise Refused(Outcome.CONNECT_TIMEOUT, f"{to} did not answer within {try_s} s")
-    return await site.border.out(sock, site.seen_here(door, endpoint), caller)
+    neighbour = site.neighbour(door, endpoint)
+    known = site.seen_here(endpoint, neighbour)
+    beside = site.border.beside(sock, known, caller, neighbour) if neighbour else None
+    return beside or await site.border.out(sock, known, caller)
 
 
 def _only(route: Route, tried: list[str]) -> Endpoint | None:

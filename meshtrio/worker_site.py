@@ -9,7 +9,7 @@ from meshtrio.forward.relay import Relay
 from meshtrio.intercept.arrival import Door
 from meshtrio.interest import Interest
 from meshtrio.messages import WorkloadName
-from meshtrio.neighbours import Neighbours
+from meshtrio.neighbours import Neighbour, Neighbours
 from meshtrio.observe.ledger import Ledger
 from meshtrio.route.doors import Doors
 from meshtrio.route.table import RouteTable
@@ -52,17 +52,23 @@ class Site:
             self.names.pop(workload.id, None)
             self.border.keyring.forget(workload.id)
 
-    def seen_here(self, door: Door, endpoint: Endpoint) -> Endpoint:
+    def neighbour(self, door: Door, endpoint: Endpoint) -> Neighbour | None:
+        """Return who serves an endpoint, if that is a workload of this node which can be called securely."""
+        if endpoint.address.port in self._excluded:
+            return None
+        found = self.neighbours.find(door, endpoint.address)
+        called = self.names.get(found.workload) if found else None
+        takes = called is not None and self.border.takes_tls(called, endpoint.address.port)
+        return found if takes else None
+
+    def seen_here(self, endpoint: Endpoint, neighbour: Neighbour | None) -> Endpoint:
         """Add to what the catalog says of an endpoint what we see ourselves: it is a workload of this node.
 
         So it is in the mesh, and we know who it is. What the catalog knows holds, if it knows anything.
         """
-        if endpoint.meshed or endpoint.address.port in self._excluded:
+        if endpoint.meshed or neighbour is None:
             return endpoint
-        called = self.names.get(self.neighbours.workload(door, endpoint.address) or 0)
-        if called is None or not self.border.takes_tls(called, endpoint.address.port):
-            return endpoint
-        return replace(endpoint, meshed=True, identity=self.border.keyring.identity(called.id))
+        return replace(endpoint, meshed=True, identity=self.border.keyring.identity(neighbour.workload))
 
     def end_revoked(self, now: float, wall_now: float) -> None:
         """Cut the connections whose other side has been revoked for `identity.drain_s`; 0 cuts none."""

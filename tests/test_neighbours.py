@@ -63,7 +63,9 @@ def scene() -> Iterator[Scene]:
 def test_a_neighbour_is_who_listens_at_an_address_of_a_namespace(
     scene: Scene, host: str, port: int, who: int | None
 ) -> None:
-    assert scene.known.workload(scene.near, Address.of(host, port)) == who
+    found = scene.known.find(scene.near, Address.of(host, port))
+    assert (found and found.workload) == who
+    assert found is None or found.door is (scene.far if who == 8 else scene.near)
 
 
 def test_an_address_that_two_others_have_is_nobodys(scene: Scene) -> None:
@@ -71,14 +73,16 @@ def test_an_address_that_two_others_have_is_nobodys(scene: Scene) -> None:
         netns = Netns.adopt(os.dup(third.fd), named="a pod")
         with contextlib.closing(netns):
             asker = cast(Any, Doors(scene.near.opened, netns))
-            assert scene.known.workload(asker, Address.of(HERE, 80)) == 7
-            assert scene.known.workload(asker, Address.of(BOTH, 80)) is None
-            assert scene.known.workload(asker, Address.of("127.0.0.1", 80)) is None
+            found = scene.known.find(asker, Address.of(HERE, 80))
+            assert found is not None
+            assert found.workload == 7
+            assert scene.known.find(asker, Address.of(BOTH, 80)) is None
+            assert scene.known.find(asker, Address.of("127.0.0.1", 80)) is None
 
 
 def test_without_a_list_of_who_listens_nobody_is_a_neighbour(scene: Scene) -> None:
     scene.known.listener = None
-    assert scene.known.workload(scene.near, Address.of(HERE, 80)) is None
+    assert scene.known.find(scene.near, Address.of(HERE, 80)) is None
 
 
 def test_answers_are_kept_and_their_number_is_bounded(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,8 +96,8 @@ def test_answers_are_kept_and_their_number_is_bounded(scene: Scene, monkeypatch:
     monkeypatch.setattr(neighbours, "KEPT", 6)
     one, other = Address.of("10.9.0.1", 1), Address.of("10.9.0.2", 1)
     for _ in range(3):
-        scene.known.workload(scene.near, one)
+        scene.known.find(scene.near, one)
     assert len(asked) == 3  # each namespace once
     for to in (other, Address.of("10.9.0.3", 1), one):
-        scene.known.workload(scene.near, to)
+        scene.known.find(scene.near, to)
     assert len(asked) == 12

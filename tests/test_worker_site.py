@@ -13,6 +13,7 @@ from meshtrio.config.schema import Config, Exclude
 from meshtrio.forward.relay import Relay
 from meshtrio.interest import Interest
 from meshtrio.messages import Trusted, WorkloadName
+from meshtrio.neighbours import Neighbour
 from meshtrio.observe.ledger import Entry
 from meshtrio.worker_site import Site
 from tests.support.rings import CLIENT_ID, SERVER, SERVER_ID, credentials, trusted
@@ -29,8 +30,13 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Site:
     pair: Any = local_pair()
     made = Site(Interest(pair[1]), Relay(), start=0)
     made.know(WEB)
-    monkeypatch.setattr(made.neighbours, "workload", lambda door, to: SERVER if to.ip == AT.ip else None)
+    here = Neighbour(SERVER, DOOR)
+    monkeypatch.setattr(made.neighbours, "find", lambda door, to: here if to.ip == AT.ip else None)
     return made
+
+
+def seen(site: Site, endpoint: Endpoint) -> Endpoint:
+    return site.seen_here(endpoint, site.neighbour(DOOR, endpoint))
 
 
 def identify(site: Site) -> None:
@@ -48,14 +54,14 @@ def test_a_workload_that_goes_takes_its_credentials_along(site: Site) -> None:
 
 def test_an_endpoint_of_this_node_is_known_by_who_it_is(site: Site) -> None:
     endpoint = Endpoint("a", AT)
-    assert site.seen_here(DOOR, endpoint) is endpoint  # without a certificate TLS would end nowhere
+    assert seen(site, endpoint) is endpoint  # without a certificate TLS would end nowhere
     identify(site)
-    seen = site.seen_here(DOOR, endpoint)
-    assert (seen.meshed, seen.identity, seen.address) == (True, SERVER_ID, AT)
+    ours = seen(site, endpoint)
+    assert (ours.meshed, ours.identity, ours.address) == (True, SERVER_ID, AT)
     elsewhere = Endpoint("b", Address.of("10.0.0.2", 80))
-    assert site.seen_here(DOOR, elsewhere) is elsewhere
+    assert seen(site, elsewhere) is elsewhere
     said = Endpoint("a", AT, meshed=True, identity=CLIENT_ID)
-    assert site.seen_here(DOOR, said) is said
+    assert seen(site, said) is said
 
 
 @pytest.mark.parametrize(
@@ -71,7 +77,7 @@ def test_where_nobody_would_take_tls_an_endpoint_stays_as_it_is(site: Site, conf
     identify(site)
     site.settle(config)
     endpoint = Endpoint("a", AT)
-    assert site.seen_here(DOOR, endpoint) is endpoint
+    assert seen(site, endpoint) is endpoint
 
 
 def connection(site: Site, peer: str = PEER) -> tuple[Entry, list[str]]:

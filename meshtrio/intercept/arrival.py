@@ -20,6 +20,7 @@ from meshtrio.intercept.layout import Origin
 from meshtrio.intercept.netns import Netns
 from meshtrio.intercept.sockdiag import SockDiag
 from meshtrio.intercept.tables import Destinations, Heartbeat, OurDials, Ports
+from meshtrio.intercept.vouchers import Vouchers
 from meshtrio.messages import OpenDoor
 from meshtrio.observe import log
 
@@ -41,6 +42,7 @@ class KernelMaps(NamedTuple):
     our_dials: OurDials
     ports: Ports
     heartbeat: Heartbeat
+    vouchers: Vouchers
 
     @classmethod
     def of(cls, descriptors: list[int]) -> "KernelMaps":
@@ -50,6 +52,7 @@ class KernelMaps(NamedTuple):
             OurDials(descriptors[1]),
             Ports(descriptors[2]),
             Heartbeat(descriptors[3]),
+            Vouchers(descriptors[4]),
         )
 
 
@@ -120,6 +123,27 @@ class Door:
             return None
         return Origin(local, self._maps.ports.workload(self.opened.netns, local.port) or workload)
 
+    def has_connection(self, local: Address, remote: Address) -> bool:
+        """Ask the kernel whether the namespace has such a TCP connection. OSError if it cannot say."""
+        if self._diag is None:
+            self._diag = SockDiag(self.netns)
+        return self._diag.connected(local, remote)
+
+    def vouch(self, source: Address, to: Address, workload: int) -> bool:
+        """Note that the connection which has come into this namespace from there is this workload's.
+
+        False, and nothing is noted, if the kernel knows no such connection here: then what was dialled is
+        elsewhere, or its address was translated. Or it keeps no notes.
+        """
+        if self._maps is None or not self.has_connection(to, source):
+            return False
+        self._maps.vouchers.vouch(self.opened.netns, source, to, workload)
+        return True
+
+    def vouched(self, source: Address, to: Address) -> int | None:
+        """Return the workload that one of our workers has vouched for, and forget it. None: nobody has."""
+        return self._maps.vouchers.take(self.opened.netns, source, to) if self._maps else None
+
     def outbound_socket(self, to: Address) -> socket.socket:
         """Make a socket in the workload's namespace to dial an endpoint with."""
         sock = self.netns.socket(socket.AF_INET if to.is_v4 else socket.AF_INET6)
@@ -183,9 +207,7 @@ class Door:
         for _ in range(CALLER_TRIES):
             port = random.randrange(*CALLER_PORTS)
             try:
-                if self._diag is None:
-                    self._diag = SockDiag(self.netns)
-                if self._diag.connected(to, Address(caller.ip, port)):
+                if self.has_connection(to, Address(caller.ip, port)):
                     continue
                 sock.bind((caller.host, port))
             except OSError as cause:

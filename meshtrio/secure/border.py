@@ -5,6 +5,8 @@ compiled here once, and again for each change. Does not dial, carry or count.
 """
 
 import socket
+import time
+from collections.abc import Callable
 from typing import NamedTuple
 
 import trio
@@ -16,6 +18,7 @@ from meshtrio.detect.detected import Detected
 from meshtrio.forward.sealed import Sealed
 from meshtrio.identity.spiffe import SpiffeId, parse_workload
 from meshtrio.messages import Credentials, Trusted, WorkloadName
+from meshtrio.neighbours import Neighbour
 from meshtrio.outcome import Outcome
 from meshtrio.route.modes import Modes, Treatment, inbound, outbound
 from meshtrio.route.policy import PolicyTable, Verdict
@@ -27,6 +30,10 @@ from meshtrio.secure.verdict import HandshakeError
 GREETING_S = 0.05
 """How long a client may be silent before it counts as one that waits for the server to speak. A mesh speaks
 as soon as it is connected, whatever the distance: its first bytes travel with the end of TCP's handshake."""
+
+
+BY_KERNEL = "kernel"
+"""What is said of a connection within this node in place of a TLS version."""
 
 
 class Unsafe(Exception):
@@ -101,19 +108,52 @@ class Border:
             raise Unsafe(Outcome.UPSTREAM_TLS, words, reason=failed.reason) from failed
         return _passage(secured)
 
-    async def into(self, sock: socket.socket, called: WorkloadName, to: Address) -> Passage:
+    def beside(
+        self, sock: socket.socket, endpoint: Endpoint, caller: WorkloadName, neighbour: Neighbour
+    ) -> Passage | None:
+        """Take the kernel's word for who calls whom within this node, if that is wanted; None: encrypt.
+
+        Both must have a valid certificate all the same, and the called one be who is expected.
+        """
+        ring = self.keyring
+        own, called = ring.identity(caller.id), ring.identity(neighbour.workload)
+        wanted = self._config.mtls.same_node == "kernel" and self.takes_tls(caller, endpoint.address.port)
+        if not wanted or not own or not called or endpoint.identity not in ("", called):
+            return None
+        try:
+            source = Address.of(*sock.getsockname()[:2])
+            if not neighbour.door.vouch(source, endpoint.address, caller.id):
+                return None
+        except OSError:
+            return None  # it is encrypted, and whoever has gone shows there
+        return Passage(sock, parse_workload(called), tls=BY_KERNEL)
+
+    async def into(
+        self,
+        sock: socket.socket,
+        called: WorkloadName,
+        to: Address,
+        *,
+        vouched: Callable[[], int | None] = lambda: None,
+    ) -> Passage:
         """Find out what a caller speaks, and secure that. If this raises, the socket may be closed already.
 
-        Unsafe if the mode does not let it in, or the handshake failed.
+        Unsafe if the mode does not let it in, or the handshake failed. `vouched` says which workload of this
+        node it is by the word of the worker that dialled, which was given before the first byte was sent.
         """
         demand = self._modes.of(namespace=called.namespace, workload=called.name, port=to.port)
         has_identity = bool(self.keyring.identity(called.id))
         detected: Detected | None = None
+        by_kernel = self._config.mtls.same_node == "kernel"
         if demand.mode != "disable":
             patience_s = self._config.mtls.handshake_s if demand.mode == "strict" else GREETING_S
             # Whoever sends a byte now and then would else be waited for as long as he likes.
             with trio.move_on_after(self._config.mtls.handshake_s):
-                detected = await first_words(sock, patience_s)
+                detected = await first_words(sock, GREETING_S if by_kernel else patience_s)
+                if by_kernel and (workload := vouched()) is not None:
+                    return self._neighbour(sock, workload)
+                if by_kernel and detected is None:
+                    detected = await first_words(sock, patience_s - GREETING_S)
         treatment = inbound(demand, has_identity=has_identity, detected=detected)
         match treatment:
             case Treatment.PLAIN:
@@ -135,6 +175,15 @@ class Border:
         except HandshakeError as failed:
             raise Unsafe(Outcome.CLIENT_TLS, str(failed), reason=failed.reason) from failed
         return _passage(secured)
+
+    def _neighbour(self, sock: socket.socket, workload: int) -> Passage:
+        """Let a workload of this node in that one of our workers has vouched for."""
+        identity = self.keyring.identity(workload)
+        if not identity:
+            raise Unsafe(Outcome.CLIENT_TLS, "the calling workload has no valid certificate", reason="kernel")
+        if self.is_revoked(identity, "", time.time()):
+            raise Unsafe(Outcome.CLIENT_TLS, f"{identity} is revoked", reason="revoked")
+        return Passage(sock, parse_workload(identity), tls=BY_KERNEL)
 
     def learn(self, news: Credentials | Trusted) -> None:
         """Take what the agent says of identities."""

@@ -145,6 +145,28 @@ def test_who_dials_an_address_of_this_node_is_secured_too(pods: Scene) -> None:
     assert (outbound["peer"], inbound["peer"]) == ((CALLED, CALLER) if secured else ("", ""))
 
 
+def test_within_a_node_the_kernels_word_may_do(pods: Scene) -> None:
+    """Then nothing is encrypted; both still know who the other is, and policy holds."""
+    allow = {"action": "allow", "name": "cart", "callers": {"ids": [CALLER]}}
+    configure(
+        pods.mesh,
+        mtls={"mode": "strict", "same_node": "kernel", "handshake_s": 1},
+        policy={"default": "deny", "rules": [allow]},
+    )
+    secured = "kernel" if pods.mesh.rung == "ebpf" else "TLSv1.3"  # nf_tables keeps no list of who listens
+    for vip in (VIP, VIP6):
+
+        def ends() -> tuple[str, str]:
+            before = Before(pods.mesh)
+            assert pods.client.app.dial(vip, 80)["greeting"]["name"] == "web"  # noqa: B023 (called at once)
+            outbound, inbound = before.both_ends()
+            assert (outbound["peer"], inbound["peer"]) == (CALLED, CALLER)
+            return outbound["tls"], inbound["tls"]
+
+        pods.mesh.wait(lambda: ends() == (secured, secured))
+    assert not is_served(pods.stranger)
+
+
 def test_an_endpoint_that_is_somebody_else_gets_no_byte(pods: Scene) -> None:
     assert pods.client.app.fails_to_dial(VIP, 81) == "ECONNRESET"
     (ended,) = pods.mesh.wait_ended(1, outcome="upstream_tls")

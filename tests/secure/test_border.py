@@ -3,6 +3,7 @@
 import contextlib
 import socket
 from collections.abc import AsyncIterator
+from typing import Any, cast
 
 import pytest
 import trio
@@ -16,6 +17,7 @@ from meshtrio.forward.sealed import Sealed
 from meshtrio.forward.tcp import close_with_reset
 from meshtrio.identity.spiffe import parse
 from meshtrio.messages import Trusted, WorkloadName
+from meshtrio.neighbours import Neighbour
 from meshtrio.outcome import Outcome
 from meshtrio.secure.border import Border, Passage, Unsafe
 from tests.support.rings import CLIENT, CLIENT_ID, SERVER, SERVER_ID, credentials, trusted
@@ -171,6 +173,79 @@ async def test_it_waits_for_nothing_where_tls_is_off() -> None:
         began = trio.current_time()
         assert await waits.into(made.far, CALLED, made.at) == Passage(made.far)
         assert trio.current_time() - began < 0.04
+
+
+KERNEL = Mtls(same_node="kernel")
+
+
+class Voucher:
+    """A door that notes who calls, or (not `here`) knows no such connection."""
+
+    def __init__(self, *, here: bool = True) -> None:
+        self._here = here
+        self.noted: list[int] = []
+
+    def vouch(self, source: Address, to: Address, workload: int) -> bool:
+        if self._here:
+            self.noted.append(workload)
+        return self._here
+
+
+@pytest.mark.parametrize("mode", ["permissive", "strict"])
+async def test_within_a_node_the_kernels_word_may_do(mode: str) -> None:
+    made = border(CLIENT, SERVER, mtls=replace(KERNEL, mode=mode))
+    door = Voucher()
+    async with pair() as ends:
+        out = made.beside(ends.near, ends.endpoint(), CALLER, Neighbour(SERVER, cast(Any, door)))
+        assert out == Passage(ends.near, parse(SERVER_ID), tls="kernel")
+        into = await made.into(ends.far, CALLED, ends.at, vouched=lambda: door.noted.pop())
+        assert into == Passage(ends.far, parse(CLIENT_ID), tls="kernel")
+
+
+@pytest.mark.parametrize(
+    ("mtls", "who", "identity", "here"),
+    [
+        (Mtls(), (CLIENT, SERVER), SERVER_ID, True),
+        (replace(KERNEL, mode="disable"), (CLIENT, SERVER), SERVER_ID, True),
+        (KERNEL, (SERVER,), SERVER_ID, True),
+        (KERNEL, (CLIENT,), SERVER_ID, True),
+        (KERNEL, (CLIENT, SERVER), CLIENT_ID, True),
+        (KERNEL, (CLIENT, SERVER), SERVER_ID, False),
+    ],
+)
+async def test_where_it_is_not_sure_it_encrypts(
+    mtls: Mtls, who: tuple[int, ...], identity: str, here: bool
+) -> None:
+    door = Voucher(here=here)
+    async with pair() as ends:
+        known = ends.endpoint(identity)
+        assert (
+            border(*who, mtls=mtls).beside(ends.near, known, CALLER, Neighbour(SERVER, cast(Any, door)))
+            is None
+        )
+        assert door.noted == []
+
+
+async def test_whom_nobody_vouches_for_is_asked_for_tls() -> None:
+    strict = replace(KERNEL, mode="strict", handshake_s=0.3)
+    async with pair() as ends:
+        with pytest.raises(Unsafe, match="wants mutual TLS"):
+            await border(SERVER, mtls=strict).into(ends.far, CALLED, ends.at)
+    async with pair() as ends:
+        _, into = await met(ends, border(CLIENT), border(SERVER, mtls=strict), ends.endpoint())
+        assert isinstance(into, Passage)
+        assert into.tls == "TLSv1.3"
+
+
+@pytest.mark.parametrize(("who", "revoked"), [((SERVER,), False), ((SERVER, CLIENT), True)])
+async def test_who_is_vouched_for_needs_a_good_certificate(who: tuple[int, ...], revoked: bool) -> None:
+    made = border(*who, mtls=KERNEL)
+    if revoked:
+        made.learn(trusted(ids={CLIENT_ID: 0.0}))
+    async with pair() as ends:
+        with pytest.raises(Unsafe, match="revoked" if revoked else "no valid certificate") as told:
+            await made.into(ends.far, CALLED, ends.at, vouched=lambda: CLIENT)
+        assert told.value.outcome is Outcome.CLIENT_TLS
 
 
 def test_policy_judges_by_the_configuration_that_holds_now() -> None:

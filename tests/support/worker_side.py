@@ -19,6 +19,7 @@ from meshtrio.intercept.arrival import Door, KernelMaps
 from meshtrio.intercept.doors import open_doors
 from meshtrio.intercept.layout import LISTENER_BYTES, ORIGIN_BYTES, PLACE_BYTES, PORT_KEY_BYTES, Origin, place
 from meshtrio.intercept.netns import Netns
+from meshtrio.intercept.vouchers import Vouchers
 from meshtrio.messages import Direction, OpenDoor, WorkloadName
 
 HASH, ARRAY = 1, 2
@@ -28,7 +29,7 @@ LOOPBACK = {socket.AF_INET: "127.0.0.1", socket.AF_INET6: "::1"}
 
 
 class HandMaps:
-    """The four maps of a worker, filled by hand."""
+    """The maps of a worker, filled by hand."""
 
     def __init__(self, entries: int = 4096) -> None:
         shapes = (
@@ -41,6 +42,7 @@ class HandMaps:
             for kind, key_bytes, value_bytes in shapes
         ]
         self.descriptors.append(bpf.create_map(ARRAY, "by_hand", (4, 8, 1)))
+        self.descriptors.append(Vouchers.make())
         self.wrapped = KernelMaps.of(self.descriptors)
 
     def close(self) -> None:
