@@ -14,6 +14,7 @@ import click
 
 from meshtrio import __version__
 from meshtrio.cli.agent import agent
+from meshtrio.cli.ca import ca
 from meshtrio.cli.certs import certs
 from meshtrio.cli.check import check
 from meshtrio.cli.cleanup import cleanup
@@ -123,6 +124,6 @@ def main(ctx: click.Context, debug: bool) -> None:
 
 for command in (
     *(agent, exec_, status, connections, services, endpoints, discovery),
-    *(certs, workloads, policy, check, config, cleanup, demo),
+    *(certs, workloads, policy, check, config, ca, cleanup, demo),
 ):
     main.add_command(command)

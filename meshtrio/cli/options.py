@@ -1,5 +1,6 @@
 """Shell. Flags that several commands have, and what they come to. Does not know the commands."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -28,6 +29,22 @@ class Setting(click.ParamType[tuple[str, str]]):
         if not equals or not path.strip():
             self.fail(f"{value!r} is not section.key=value, as in timeouts.drain_s=10", param, ctx)
         return path.strip(), given
+
+
+class Span(click.ParamType[float]):
+    """A time span: 90s, 10m, 1h, 7d."""
+
+    name = "span"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Give it in seconds."""
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"([0-9]{1,6})(s|m|h|d)", str(value))
+        seconds = int(found[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86_400}[found[2]] if found else 0
+        if not 1 <= seconds <= 365 * 86_400:
+            self.fail(f"{value!r} is no time span from 1s to 365d, as in 90s, 10m, 1h, 7d", param, ctx)
+        return float(seconds)
 
 
 def config_option(command: F) -> F:

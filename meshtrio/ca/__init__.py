@@ -1,0 +1,1 @@
+"""Shell. `meshtrio ca`: signs for the agents of other machines. What decides and limits is core."""

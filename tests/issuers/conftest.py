@@ -1,0 +1,12 @@
+"""Shell. What the tests of issuers share."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.ca_world import World
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
