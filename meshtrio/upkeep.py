@@ -30,7 +30,7 @@ from meshtrio.intercept.registry import Registry
 from meshtrio.intercept.tables import OurDials, Ports
 from meshtrio.intercept.vouchers import Vouchers
 from meshtrio.intercept.workload import Rules, Spec
-from meshtrio.issuers.source import open_issuer
+from meshtrio.issuers.source import sources_of
 from meshtrio.messages import CloseDoor, Forget, KnowWorkload, Maps, OpenDoor, Resolve, Settings, Tally
 from meshtrio.naming import Naming
 from meshtrio.observe import audit, log
@@ -148,7 +148,7 @@ class Upkeep:
         """Keep certificates fresh and the audit log written until cancelled. Ready as Identities.run is."""
         async with trio.open_nursery() as both:
             both.start_soon(audit.keep_writing)
-            await both.start(self.parts.identities.run, open_issuer)
+            await both.start(self.parts.identities.run, sources_of(self.parts.config.node))
             task_status.started()
 
     async def sweep(self) -> None:

@@ -5,15 +5,25 @@ from collections.abc import Callable
 from meshtrio.config.identity import Identity
 from meshtrio.issuers.issuer import IssueError, Issuer
 
+Settings = Callable[[], Identity]
+"""Gives what is configured whenever it is asked."""
+WallNow = Callable[[], float]
 
-def open_issuer(settings: Callable[[], Identity], wall_now: Callable[[], float]) -> Issuer:
-    """Make the source that is configured; `settings` gives what is configured whenever it is asked.
 
-    IssueError if this version has none of that name.
-    """
-    source = settings().source
-    if source == "embedded":
-        from meshtrio.issuers.embedded import Embedded
+def sources_of(node: str) -> Callable[[Settings, WallNow], Issuer]:
+    """Give what makes the source that is configured, on the machine of this name. That raises IssueError if
+    this version has no such source."""
 
-        return Embedded(settings, wall_now)
-    raise IssueError(f"identity.source {source} is not known here")
+    def open_issuer(settings: Settings, wall_now: WallNow) -> Issuer:
+        source = settings().source
+        if source == "embedded":
+            from meshtrio.issuers.embedded import Embedded
+
+            return Embedded(settings, wall_now)
+        if source == "remote":
+            from meshtrio.issuers.remote import Remote
+
+            return Remote(settings, node, wall_now)
+        raise IssueError(f"identity.source {source} is not known here")
+
+    return open_issuer

@@ -7,16 +7,18 @@ import pytest
 
 from meshtrio.config.identity import Identity
 from meshtrio.issuers.issuer import IssueError
-from meshtrio.issuers.source import open_issuer
+from meshtrio.issuers.source import sources_of
 
 
-def test_the_embedded_one() -> None:
-    assert open_issuer(lambda: Identity(), lambda: 0.0).name == "embedded"
+@pytest.mark.parametrize("source", ["embedded", "remote"])
+def test_each_source(source: str) -> None:
+    settings = Identity(source=source)  # type: ignore[arg-type]
+    assert sources_of("web-1")(lambda: settings, lambda: 0.0).name == source
 
 
 def test_what_is_not_known_is_refused() -> None:
     with pytest.raises(IssueError, match="source off is not known"):
-        open_issuer(lambda: Identity(source="off"), lambda: 0.0)
+        sources_of("web-1")(lambda: Identity(source="off"), lambda: 0.0)
 
 
 def test_an_agent_without_identities_does_not_carry_certificates() -> None:
