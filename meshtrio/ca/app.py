@@ -141,7 +141,7 @@ class Desk:
         if token.startswith(TOKEN_PREFIX) and wanted != node_id(self._parts.signer.trust_domain, order.node):
             own = node_id(self._parts.signer.trust_domain, order.node)
             raise Denied(Why.NOT_ALLOWED, f"a join token is for {own} alone; ask with that certificate")
-        return Shown(request.scope.get(PEER), token, order.node, key_bytes(key))
+        return Shown(request.scope.get(PEER), token, order.node, wanted, key_bytes(key))
 
     def _take(self, limits: Limits, who: str) -> None:
         wait_s = limits.take(who, trio.current_time())

@@ -7,15 +7,16 @@ import ipaddress
 import signal
 import socket
 import ssl
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import trio
 
 from meshtrio.ca.app import Desk, Parts, Terms
 from meshtrio.ca.ledger import Ledger
-from meshtrio.ca.proof import Proof, Review
+from meshtrio.ca.proof import Proof
 from meshtrio.ca.root import bundle_of, found_root, place_of, stamp
 from meshtrio.ca.server import open_port, serve
 from meshtrio.ca.signer import Names, Signer, is_half_over
@@ -23,9 +24,14 @@ from meshtrio.config.schema import Config
 from meshtrio.identity.bundle import BundleFault
 from meshtrio.identity.certificate import Certificate
 from meshtrio.identity.refusal import Refused
+from meshtrio.identity.spiffe import parse_template
 from meshtrio.issuers.root_file import RootError
 from meshtrio.notify import notify
 from meshtrio.observe import audit, log
+
+if TYPE_CHECKING:
+    # It brings the kubernetes package with it (37 MB), which a CA without a cluster does not carry.
+    from meshtrio.ca.review import Reviews
 
 LEDGER = "ca.db"
 """In identity.directory."""
@@ -111,29 +117,34 @@ async def run(
     CannotListen, LedgerError, RootError, BundleFault or Refused if it cannot begin.
     """
     office = Office(config, wish)
-    with closing(Ledger(Path(config.identity.directory, LEDGER))) as ledger:
-        listener = open_port(wish.bind, wish.port)
-        with closing(listener):
-            port = listener.getsockname()[1]
-            proof = Proof(ledger, _review(config, wish), log.wall_now)
-            parts = Parts(office.signer, proof, log.wall_now)
-            desk = Desk(parts, wish.terms)
-            audit.set_up(config.identity.audit)
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(audit.keep_writing)
-                await nursery.start(serve, desk.application(), listener, office.context)
-                nursery.start_soon(office.keep)
-                with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
-                    log.info(
-                        "the CA answers", bind=wish.bind, port=port, trust_domain=office.signer.trust_domain
-                    )
-                    notify("READY=1")
-                    task_status.started(port)
-                    async for _ in signals:
-                        break
-                notify("STOPPING=1")
-                nursery.cancel_scope.cancel()
+    with ExitStack() as undo:
+        ledger = undo.enter_context(closing(Ledger(Path(config.identity.directory, LEDGER))))
+        listener = undo.enter_context(open_port(wish.bind, wish.port))
+        port = listener.getsockname()[1]
+        reviews = undo.enter_context(closing(await _reviews(config, wish))) if wish.agents else None
+        proof = Proof(ledger, reviews.caller if reviews else None, log.wall_now)
+        desk = Desk(Parts(office.signer, proof, log.wall_now), wish.terms)
+        audit.set_up(config.identity.audit)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(audit.keep_writing)
+            await nursery.start(serve, desk.application(), listener, office.context)
+            nursery.start_soon(office.keep)
+            with trio.open_signal_receiver(signal.SIGTERM, signal.SIGINT) as signals:
+                trust_domain = office.signer.trust_domain
+                log.info("the CA answers", bind=wish.bind, port=port, trust_domain=trust_domain)
+                notify("READY=1")
+                task_status.started(port)
+                async for _ in signals:
+                    break
+            notify("STOPPING=1")
+            nursery.cancel_scope.cancel()
 
 
-def _review(config: Config, wish: Wish) -> Review | None:
-    return None
+async def _reviews(config: Config, wish: Wish) -> "Reviews":
+    from meshtrio.ca.review import LINES, Reviews, Rules
+    from meshtrio.discover.kubernetes_pace import Pace
+    from meshtrio.discover.kubernetes_reach import find_reach
+
+    identity = config.identity
+    rules = Rules(frozenset(wish.agents), identity.trust_domain, parse_template(identity.template))
+    return Reviews(await find_reach(config.discovery.kubernetes, Pace(), LINES), rules)

@@ -11,10 +11,11 @@ from meshtrio.ca.grants import TOKEN_PREFIX, Caller, Denied, Why, node_of
 from meshtrio.ca.ledger import Ledger, LedgerError, Node
 from meshtrio.identity.certificate import read
 from meshtrio.identity.refusal import Refused
+from meshtrio.identity.spiffe import SpiffeId
 from meshtrio.identity.svid import check_leaf
 
-Review = Callable[[str], Awaitable[Caller]]
-"""Says whose Kubernetes token this is. Denied if it is no agent's."""
+Review = Callable[[str, SpiffeId], Awaitable[Caller]]
+"""Says whose Kubernetes token this is, for who wants a certificate of this id. Denied if it is no agent's."""
 THREADS = 4
 
 
@@ -26,6 +27,7 @@ class Shown(msgspec.Struct, frozen=True):
     token: str
     node: str
     """What it says it is."""
+    wanted: SpiffeId
     key: bytes
     """Of the certificate that it asks for."""
 
@@ -52,7 +54,7 @@ class Proof:
         if shown.token:
             if self._review is None:
                 raise Denied(Why.TOKEN_UNKNOWN, "no join token, and Kubernetes tokens are not taken here")
-            return await self._review(shown.token)
+            return await self._review(shown.token, shown.wanted)
         if shown.certificate is None:
             raise Denied(Why.NO_PROOF, "show a node's certificate, or a token (Authorization: Bearer ...)")
         try:

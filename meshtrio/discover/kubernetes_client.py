@@ -54,10 +54,25 @@ class Line:
         self, path: str, query: Mapping[str, str], connect_s: float, silent_s: float
     ) -> Iterator[Iterator[bytes]]:
         """Ask, and give the body as it comes, if the answer is 200. CallError here and while reading."""
+        timeout = urllib3.Timeout(connect=connect_s, read=silent_s)
+        with self._answered("GET", path, timeout, fields=query) as body:
+            yield body
+
+    @contextlib.contextmanager
+    def post(self, path: str, what: bytes, connect_s: float, silent_s: float) -> Iterator[Iterator[bytes]]:
+        """Have an object made of this JSON, and give what the server says of it, as `get` does."""
+        timeout = urllib3.Timeout(connect=connect_s, read=silent_s)
+        with self._answered("POST", path, timeout, body=what) as body:
+            yield body
+
+    @contextlib.contextmanager
+    def _answered(
+        self, method: str, path: str, timeout: urllib3.Timeout, **what: Any
+    ) -> Iterator[Iterator[bytes]]:
         with self._sockets.call(), self._foreign():
-            response = self._request(path, query, urllib3.Timeout(connect=connect_s, read=silent_s))
+            response = self._request(method, path, timeout, what)
             try:
-                if response.status != 200:
+                if response.status not in (200, 201):
                     raise self._refusal(response)
                 yield _chunks(response)
             finally:
@@ -65,16 +80,18 @@ class Line:
                 if not response.closed:
                     response.close()
 
-    def _request(self, path: str, query: Mapping[str, str], timeout: urllib3.Timeout) -> Any:
+    def _request(self, method: str, path: str, timeout: urllib3.Timeout, what: dict[str, Any]) -> Any:
         configuration = self._access.configuration(self._sockets)
         if configuration is not self._configuration:
             self._connect_anew(configuration)
         headers = self._access.headers(self._client, self._sockets)
         headers |= {"Accept": "application/json", "User-Agent": f"meshtrio/{__version__}"}
+        if "body" in what:
+            headers["Content-Type"] = "application/json"
         return self._client.rest_client.pool_manager.request(
-            "GET",
+            method,
             configuration.host + path,
-            fields=query,
+            **what,
             headers=headers,
             timeout=timeout,
             preload_content=False,

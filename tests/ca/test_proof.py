@@ -7,17 +7,18 @@ import pytest
 from meshtrio.ca.grants import TOKEN_PREFIX, Caller, Denied, Why, node_id
 from meshtrio.ca.ledger import Ledger
 from meshtrio.ca.proof import Proof, Shown
+from meshtrio.identity.spiffe import SpiffeId
 from tests.support.identities import NOW, WEB, leaf, root
 
 CERTIFICATE = leaf(root(), str(node_id("td", "a"))).der
 
 
-async def review(token: str) -> Caller:
+async def review(token: str, wanted: SpiffeId) -> Caller:
     return Caller(token, "kubernetes")
 
 
 async def why(proof: Proof, **words: object) -> Why | str:
-    given: dict[str, object] = {"certificate": None, "token": "", "node": "a", "key": b"k"}
+    given: dict[str, object] = {"certificate": None, "token": "", "node": "a", "wanted": WEB, "key": b"k"}
     try:
         caller = await proof.caller(Shown(**(given | words)))  # type: ignore[arg-type]
     except Denied as denied:
@@ -47,10 +48,10 @@ async def test_a_ledger_that_cannot_be_used_is_not_a_refusal_for_ever(tmp_path: 
     proof = Proof(ledger, None, lambda: NOW)
     ledger.close()
     with pytest.raises(Denied) as caught:
-        await proof.caller(Shown(None, f"{TOKEN_PREFIX}x", "a", b""))
+        await proof.caller(Shown(None, f"{TOKEN_PREFIX}x", "a", WEB, b""))
     assert caught.value.why is Why.NOT_NOW
     assert caught.value.after_s
 
 
 def test_nothing_of_what_is_shown_is_printed() -> None:
-    assert repr(Shown(b"c", "secret", "a", b"k")) == "Shown('a')"
+    assert repr(Shown(b"c", "secret", "a", WEB, b"k")) == "Shown('a')"

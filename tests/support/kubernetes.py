@@ -24,7 +24,7 @@ SLICES = "discovery.k8s.io"
 
 _PATH = re.compile(
     r"/(?:api/v1|apis/(?P<group>[a-z0-9.]+)/(?P<version>v[a-z0-9]+))"
-    r"(?:/namespaces/(?P<namespace>[^/]+))?/(?P<resource>[a-z]+)"
+    r"(?:/namespaces/(?P<namespace>[^/]+))?/(?P<resource>[a-z]+)(?:/(?P<name>[^/]+))?"
 )
 _LIST_KIND = {
     "services": "ServiceList",
@@ -96,6 +96,8 @@ class ApiServer:
         self.garble: Callable[[bytes], bytes] = lambda line: line
         """Makes of each line of a watch what is sent."""
         self.requests = Requests()
+        self.accounts: dict[str, Any] = {}
+        """The `status` of the TokenReview of each token; others are not authenticated."""
         self.watching = 0
         """How many watches there are at the moment."""
         self._tls = tls
@@ -231,10 +233,44 @@ class _Connection(BaseHTTPRequestHandler):
             self._answer_wrong(api.readyz)
         elif not match or not api.serves(found["group"], found["version"], request.resource):
             self._answer(404, b"404 page not found\n", "text/plain")
+        elif found["name"]:
+            self._one(request, (request.namespace, found["name"]))
         elif request.watches:
             self._watch(request)
         else:
             self._list(request)
+
+    def do_POST(self) -> None:
+        """Review a token, as authentication.k8s.io/v1 does it."""
+        url = urllib.parse.urlsplit(self.path)
+        token = (self.headers["Authorization"] or "").partition(" ")[2].strip()
+        api = self.server.api
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        request = Request(url.path, "tokenreviews", "", {}, token)
+        api.requests.append(request)
+        self._flow()
+        wrong = api.wrong_for(request)
+        if wrong is not None:
+            self._answer_wrong(wrong)
+        elif url.path != "/apis/authentication.k8s.io/v1/tokenreviews":
+            self._answer(404, b"404 page not found\n", "text/plain")
+        else:
+            status = dict(api.accounts.get(asked["spec"]["token"], {"error": "invalid bearer token"}))
+            of_token = status.pop("audiences", [])
+            if status.get("authenticated"):
+                status["audiences"] = [one for one in asked["spec"]["audiences"] if one in of_token]
+                if not status["audiences"]:
+                    status = {"error": "token audiences do not fit"}
+            self._answer(201, json.dumps(asked | {"status": status}).encode())
+
+    def _one(self, request: Request, key: Key) -> None:
+        with self.server.api.store.changed:
+            raws = self.server.api.store.page(request.resource, request.namespace, None, 0).raws
+        for raw in raws:
+            if json.loads(raw)["metadata"]["name"] == key[1]:
+                self._answer(200, raw)
+                return
+        self._answer(404, _status(404, f'{request.resource} "{key[1]}" not found'))
 
     def _flow(self) -> None:
         """Wait while the server is frozen."""
@@ -262,6 +298,7 @@ class _Connection(BaseHTTPRequestHandler):
         store = self.server.api.store
         after: Key | None = None
         only = request.query.get("fieldSelector", "").partition("metadata.name=")[2]
+        node = request.query.get("fieldSelector", "").partition("spec.nodeName=")[2]
         version = 0
         with store.changed:
             if "continue" in request.query:
@@ -276,6 +313,8 @@ class _Connection(BaseHTTPRequestHandler):
         raws = listed.raws
         if only:
             raws = [raw for raw in raws if json.loads(raw)["metadata"]["name"] == only]
+        if node:
+            raws = [raw for raw in raws if json.loads(raw)["spec"].get("nodeName") == node]
         meta: dict[str, object] = {"resourceVersion": str(version or listed.version)}
         if listed.last:
             meta |= {
