@@ -24,6 +24,10 @@ def sources_of(node: str) -> Callable[[Settings, WallNow], Issuer]:
             from meshtrio.issuers.remote import Remote
 
             return Remote(settings, node, wall_now)
+        if source == "spire":
+            from meshtrio.issuers.spire import Spire
+
+            return Spire(settings, wall_now)
         raise IssueError(f"identity.source {source} is not known here")
 
     return open_issuer

@@ -10,7 +10,7 @@ from meshtrio.issuers.issuer import IssueError
 from meshtrio.issuers.source import sources_of
 
 
-@pytest.mark.parametrize("source", ["embedded", "remote"])
+@pytest.mark.parametrize("source", ["embedded", "remote", "spire"])
 def test_each_source(source: str) -> None:
     settings = Identity(source=source)  # type: ignore[arg-type]
     assert sources_of("web-1")(lambda: settings, lambda: 0.0).name == source
