@@ -22,6 +22,8 @@ from tests.bench import report, toolchain
 from tests.bench.backend import Ground
 from tests.bench.cores import choose_cores
 from tests.bench.mesh import Meshtrio
+from tests.bench.mtls import MutualHAProxy
+from tests.bench.mtls_mesh import MutualMeshtrio
 from tests.bench.peer import HAProxy, Peer, RedirectedHAProxy, Unmeshed
 from tests.bench.sample import Machine, Run, Sample
 from tests.bench.scenario import ALL_NAMES, IDLE, SCENARIOS
@@ -29,16 +31,20 @@ from tests.bench.turn import order, under_load, wait_for_quiet, when_idle
 
 PEERS: dict[str, Peer] = {
     peer.name: peer
-    for peer in (Unmeshed(), HAProxy(), RedirectedHAProxy(), Meshtrio("ebpf"), Meshtrio("nft"))
+    for peer in (
+        *(Unmeshed(), HAProxy(), RedirectedHAProxy(), Meshtrio("ebpf"), Meshtrio("nft")),
+        *(Unmeshed(2), MutualHAProxy(), MutualMeshtrio()),
+    )
 }
 USUAL = ("unmeshed", "haproxy", "meshtrio-ebpf", "meshtrio-nft")
+MTLS = ("unmeshed-wire", "haproxy-mtls", "meshtrio-mtls")
 
 
 def main(arguments: Sequence[str]) -> int:
     """Measure and report. 0 when all was measured, 1 when some of it failed, 2 when nothing can be."""
     options = _options(arguments)
     err = Console(stderr=True, highlight=False)
-    peers, skipped = _able(options.peer or USUAL)
+    peers, skipped = _able(options.peer or (MTLS if options.mtls else USUAL))
     lacking = toolchain.lacking({"cc", "wrk", "nginx", *(p for peer in peers for p in peer.programs)})
     if lacking or not peers:
         for name, package in lacking.items():
@@ -67,6 +73,7 @@ def main(arguments: Sequence[str]) -> int:
 def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="two rounds of one second: to see that it works")
+    parser.add_argument("--mtls", action="store_true", help="two hops with mutual TLS, and who does the same")
     parser.add_argument(
         "--scenario", action="append", choices=ALL_NAMES, help="only this one (may be repeated)"
     )
@@ -111,7 +118,7 @@ def _measure(
     turns = [
         turn
         for turn in order(peers, options.scenario, options.rounds)
-        if not (turn[0] == IDLE and turn[2].name == "unmeshed")
+        if (not isinstance(turn[2], Unmeshed) if turn[0] == IDLE else turn[2].hops in loads[turn[0]].hops)
     ]
     for done, (scenario, number, peer) in enumerate(turns, 1):
         title = f"{scenario}, {peer.name}, round {number} of {options.rounds}"

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from tests.bench.cores import Cores
 from tests.bench.process import free_ports, running, wait_for_port
 from tests.bench.scenario import Target
+from tests.bench.wire import FAR, Wire, wired
 
 HOST = "127.0.0.1"
 
@@ -66,29 +67,45 @@ class Place(NamedTuple):
     folder: Path
     cores: Cores
     servers: dict[Target, tuple[str, int]]
+    wire: Wire | None = None
+    """Where load and servers are, if they are apart."""
 
 
 @contextlib.contextmanager
-def serving(ground: Ground) -> Iterator[Place]:
-    """Run both servers while the block lasts.
+def serving(ground: Ground, *, hops: int = 1) -> Iterator[Place]:
+    """Run both servers while the block lasts; for two hops beyond a wire.
 
     On other ports each time: else the connections of the last turn, in TIME_WAIT, would slow this one.
     """
+    with contextlib.ExitStack() as stack:
+        wire = stack.enter_context(wired()) if hops == 2 else None
+        yield stack.enter_context(_serving(ground, wire))
+
+
+@contextlib.contextmanager
+def _serving(ground: Ground, wire: Wire | None) -> Iterator[Place]:
     folder, cores = ground
+    # Beyond the wire they are reached by many addresses.
+    host, address, spot = (HOST, HOST, None) if wire is None else ("0.0.0.0", FAR, wire.far)
     (port,) = free_ports(1)
     (folder / "nginx").mkdir(exist_ok=True)
     settings = folder / "nginx.conf"
-    settings.write_text(NGINX.format(folder=folder, host=HOST, port=port, body="x" * 1024))
+    settings.write_text(NGINX.format(folder=folder, host=host, port=port, body="x" * 1024))
     echo_log, http_log = folder / "server.log", folder / "nginx.err"
     with (
-        running([str(folder / "server"), HOST], cores.server, log=echo_log, piped=True) as echo,
+        running(
+            [str(folder / "server"), host], cores.server, log=echo_log, piped=True, spot=spot, grouped=True
+        ) as echo,
         running(
             ["nginx", "-p", str(folder), "-e", str(folder / "nginx.log"), "-c", str(settings)],
             cores.server,
             log=http_log,
+            spot=spot,
+            grouped=True,
         ) as http,
     ):
         assert echo.stdout is not None
         echo_port = int(echo.stdout.readline())
-        wait_for_port(port, http, within_s=5, log=http_log)
-        yield Place(folder, cores, {"echo": (HOST, echo_port), "http": (HOST, port)})
+        wait_for_port(port, http, within_s=5, log=http_log, host=address, spot=spot)
+        echo_address, http_address = (address, echo_port), (address, port)
+        yield Place(folder, cores, {"echo": echo_address, "anew": echo_address, "http": http_address}, wire)

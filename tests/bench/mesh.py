@@ -51,6 +51,7 @@ def configuration(place: Place, services: Path) -> str:
 class Meshtrio:
     """One worker on the proxy's core, in the mesh by one rung: "ebpf" or "nft"."""
 
+    hops = 1
     programs: tuple[str, ...] = ()
 
     def __init__(self, rung: str) -> None:
@@ -84,4 +85,4 @@ class Meshtrio:
             entrance.admit(door, agent, place.cores.client, log=log) as workload,
         ):
             dial: dict[Target, tuple[str, int]] = {target: (virtual, port) for target, port in PORTS.items()}
-            yield Standing(workload, dial, agent.pid, entrance.ready_s)
+            yield Standing(workload, dial, (agent.pid,), entrance.ready_s)

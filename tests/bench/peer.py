@@ -23,8 +23,8 @@ class Standing(NamedTuple):
     workload: Workload
     dial: Mapping[Target, tuple[str, int]]
     """What the load dials."""
-    proxy: int | None
-    """The root of the proxy's process tree; the workload's branch of it does not count."""
+    proxies: tuple[int, ...]
+    """The roots of the proxies' process trees; the workload's branch of them does not count."""
     ready_s: float | None
 
 
@@ -34,6 +34,10 @@ class Peer(Protocol):
     @property
     def name(self) -> str:
         """What the tables call it."""
+
+    @property
+    def hops(self) -> int:
+        """How many proxies stand between load and servers: with two, both are beyond a wire."""
 
     @property
     def programs(self) -> tuple[str, ...]:
@@ -52,8 +56,12 @@ class Peer(Protocol):
 class Unmeshed:
     """The load dials the servers. What all else is compared with."""
 
-    name = "unmeshed"
     programs = ()
+
+    def __init__(self, hops: int = 1) -> None:
+        """With two hops there is a wire, and nobody at its ends."""
+        self.hops = hops
+        self.name = "unmeshed" if hops == 1 else "unmeshed-wire"
 
     def hindrance(self) -> str | None:
         """Say why it cannot run here, or None."""
@@ -67,7 +75,7 @@ class Unmeshed:
     def stand(self, place: Place) -> Iterator[Standing]:
         """Run only the load."""
         with unmeshed_workload(place) as workload:
-            yield Standing(workload, place.servers, None, None)
+            yield Standing(workload, place.servers, (), None)
 
 
 HAPROXY = """
@@ -97,6 +105,7 @@ class HAProxy:
     """HAProxy as Debian has it: mode tcp, one thread, no tuning. The load dials its frontends."""
 
     name = "haproxy"
+    hops = 1
     programs: tuple[str, ...] = ("haproxy",)
 
     def hindrance(self) -> str | None:
@@ -113,7 +122,7 @@ class HAProxy:
         echo, http = free_ports(2)
         ports: dict[Target, int] = {"echo": echo, "http": http}
         with _haproxy(place, ports) as (process, ready_s), unmeshed_workload(place) as workload:
-            yield Standing(workload, {t: (HOST, port) for t, port in ports.items()}, process.pid, ready_s)
+            yield Standing(workload, {t: (HOST, port) for t, port in ports.items()}, (process.pid,), ready_s)
 
 
 REDIRECT = """
@@ -134,6 +143,7 @@ class RedirectedHAProxy:
     """
 
     name = "haproxy-redirect"
+    hops = 1
     programs: tuple[str, ...] = ("haproxy", "nft")
 
     def hindrance(self) -> str | None:
@@ -160,7 +170,7 @@ class RedirectedHAProxy:
                         "echo": (virtual, 7000),
                         "http": (virtual, 80),
                     }
-                    yield Standing(workload, dial, process.pid, ready_s)
+                    yield Standing(workload, dial, (process.pid,), ready_s)
             finally:
                 _nft(["delete", "table", "ip", table])
 
@@ -173,12 +183,13 @@ def _nft(words: list[str], rules: str = "") -> None:
 
 @contextlib.contextmanager
 def unmeshed_workload(place: Place) -> Iterator[Workload]:
-    """Run the load outside any mesh."""
+    """Run the load outside any mesh, or where the place says that it is."""
     entrance = Entrance(place.folder)
     log = place.folder / "launcher.log"
+    spot = place.wire.near if place.wire else None
     with (
         entrance.open() as door,
-        running(entrance.command, place.cores.client, log=log) as launcher,
+        running(entrance.command, place.cores.client, log=log, spot=spot, grouped=True) as launcher,
         entrance.admit(door, launcher, place.cores.client, log=log) as workload,
     ):
         yield workload

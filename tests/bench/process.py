@@ -11,6 +11,10 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.bench.wire import Spot
 
 PR_SET_PDEATHSIG = 1
 STOP_S = 10.0
@@ -26,9 +30,18 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 @contextlib.contextmanager
 def running(
-    command: Sequence[str], core: int, *, log: Path, cwd: Path | None = None, piped: bool = False
+    command: Sequence[str],
+    core: int,
+    *,
+    log: Path,
+    cwd: Path | None = None,
+    piped: bool = False,
+    spot: "Spot | None" = None,
+    grouped: bool = False,
 ) -> Iterator[subprocess.Popen[str]]:
     """Run a command on one core while the block lasts; its words go to a log, or stdout to a pipe.
+
+    With `spot` it runs in that namespace, and if `grouped` in its cgroup as well.
 
     Afterwards it has ended: by SIGTERM, or by SIGKILL after ten seconds. It gets SIGTERM too when this
     process dies, so that nothing stays behind whatever happens.
@@ -37,9 +50,11 @@ def running(
     def settle() -> None:
         os.sched_setaffinity(0, {core})
         _libc.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if spot is not None and grouped:
+            Path(spot.group, "cgroup.procs").write_text(str(os.getpid()))
 
-    with log.open("ab") as words:
-        process = subprocess.Popen(
+    def start() -> "subprocess.Popen[str]":
+        return subprocess.Popen(
             list(command),
             preexec_fn=settle,
             stdin=subprocess.DEVNULL,
@@ -48,6 +63,9 @@ def running(
             cwd=cwd,
             text=True,
         )
+
+    with log.open("ab") as words:
+        process = start() if spot is None else spot.space.run(start)
     try:
         yield process
     finally:
@@ -81,14 +99,22 @@ def descriptor_limit() -> int:
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
-def wait_for_port(port: int, process: subprocess.Popen[str], *, within_s: float, log: Path) -> None:
-    """Wait until something accepts on the loopback. RuntimeError with the log if it ends or is late."""
+def wait_for_port(
+    port: int,
+    process: subprocess.Popen[str],
+    *,
+    within_s: float,
+    log: Path,
+    host: str = "127.0.0.1",
+    spot: "Spot | None" = None,
+) -> None:
+    """Wait until something accepts there. RuntimeError with the log if it ends or is late."""
     until = time.monotonic() + within_s
     while time.monotonic() < until and process.poll() is None:
-        with socket.socket() as probe:
+        with socket.socket() if spot is None else spot.space.tcp_socket() as probe:
             probe.settimeout(1)
             with contextlib.suppress(OSError):
-                probe.connect(("127.0.0.1", port))
+                probe.connect((host, port))
                 return
         time.sleep(0.002)
     raise RuntimeError(f"{Path(str(process.args[0])).name} does not listen: {tail(log)}")  # type: ignore[index]

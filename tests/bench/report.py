@@ -3,12 +3,11 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from tests.bench.rivals import BASES, hops_of, is_nothing
 from tests.bench.sample import Run
 from tests.bench.scenario import Metric, metrics_of, title_of
 from tests.bench.statistics import NOISY_SPREAD, Spread
 from tests.bench.target import verdicts
-
-BASES = ("unmeshed", "haproxy")
 
 
 class Row(NamedTuple):
@@ -42,12 +41,15 @@ def spread_text(spread: Spread) -> str:
 
 def _comparison(run: Run, scenario: str, metric: Metric, peer: str) -> str:
     parts = []
-    for base in BASES:
+    if is_nothing(peer):
+        return ""
+    bases = BASES[hops_of(peer)]
+    for base in bases:
         ratio = None if base == peer else run.ratio(scenario, metric.key, peer=peer, base=base)
-        if ratio is not None and (peer != "unmeshed"):
+        if ratio is not None:
             parts.append(f"{ratio.median:.2f}x {base}")
-    difference = run.difference(scenario, metric.key, peer=peer, base="unmeshed")
-    if metric.unit == "us" and difference is not None and peer != "unmeshed":
+    difference = run.difference(scenario, metric.key, peer=peer, base=bases[0])
+    if metric.unit == "us" and difference is not None:
         parts.append(f"{difference.median:+,.0f} us")
     return ", ".join(parts)
 

@@ -6,7 +6,8 @@ Does not know who carries the bytes, nor how a command is run.
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-Target = Literal["echo", "http"]
+Target = Literal["echo", "http", "anew"]
+"""anew: the echo server, by a way on which no TLS session is resumed."""
 
 
 class Metric(NamedTuple):
@@ -27,6 +28,8 @@ class Scenario(NamedTuple):
     words: tuple[str, ...]
     operation: str
     metrics: tuple[Metric, ...]
+    hops: tuple[int, ...] = (1, 2)
+    """Between how many proxies it says something."""
 
     def command(self, tools: str, address: tuple[str, int], seconds: int) -> list[str]:
         """Give the words to run against this address."""
@@ -54,6 +57,7 @@ def _client(mode: str, *more: str) -> tuple[str, ...]:
 CPU = (
     Metric("proxy_core_share", "proxy's CPU, of one core", "%"),
     Metric("proxy_us_per_operation", "proxy's CPU an operation (user + system)", "us"),
+    Metric("proxy_system_us_per_operation", "of that in the kernel (system)", "us"),
     Metric("machine_us_per_operation", "whole machine an operation (with softirq)", "us"),
 )
 """Added to every scenario but the idle one. The third holds what the kernel does in nobody's name."""
@@ -81,6 +85,25 @@ SCENARIOS: tuple[Scenario, ...] = (
         _client("connect", "16", "{seconds}", CONNECT_MOST),
         "connection",
         (Metric("per_second", "connections", "/s", True), *_latency("first_byte", "to first byte")),
+        hops=(1,),
+    ),
+    Scenario(
+        "handshake-full",
+        "connect, first byte, close: 16 at a time, each a full handshake",
+        "anew",
+        _client("connect", "16", "{seconds}", CONNECT_MOST),
+        "connection",
+        (Metric("per_second", "connections", "/s", True), *_latency("first_byte", "to first byte")),
+        hops=(2,),
+    ),
+    Scenario(
+        "handshake-resumed",
+        "connect, first byte, close: 16 at a time, sessions are resumed",
+        "echo",
+        _client("connect", "16", "{seconds}", CONNECT_MOST),
+        "connection",
+        (Metric("per_second", "connections", "/s", True), *_latency("first_byte", "to first byte")),
+        hops=(2,),
     ),
     Scenario(
         "roundtrip-1",

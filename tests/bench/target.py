@@ -2,6 +2,7 @@
 
 from typing import Literal, NamedTuple
 
+from tests.bench.rivals import hops_of, is_nothing
 from tests.bench.sample import Run
 from tests.bench.statistics import Spread
 
@@ -16,6 +17,7 @@ class Goal(NamedTuple):
     base: str
     limit: float
     unit: str
+    hops: int = 1
 
 
 GOALS = (
@@ -37,6 +39,25 @@ GOALS = (
     Goal("worker RSS with 1,000 connections", "idle", "worker_rss_mb_1k", "less than", "", 50, "MB"),
     Goal("agent RSS", "idle", "agent_rss_mb_most", "less than", "", 40, "MB"),
     Goal("start to ready", "idle", "ready_s", "less than", "", 2, "s"),
+    *(
+        Goal(f"mTLS: {words}, of HAProxy's", scenario, key, "at least times", "haproxy-mtls", limit, "x", 2)
+        for words, scenario, key, limit in (
+            ("requests/s", "http", "per_second", 0.8),
+            ("bulk up", "bulk-up", "gigabytes_per_second", 1.0),
+            ("bulk down", "bulk-down", "gigabytes_per_second", 1.0),
+            ("resumed handshakes/s", "handshake-resumed", "per_second", 0.8),
+        )
+    ),
+    Goal(
+        "mTLS: added round trip p99 at 1,000/s, both hops",
+        "rate-1000",
+        "roundtrip_p99_us",
+        "less than above",
+        "unmeshed-wire",
+        2000,
+        "us",
+        2,
+    ),
 )
 
 
@@ -58,11 +79,12 @@ def _value(run: Run, goal: Goal, peer: str) -> Spread | None:
 
 
 def verdicts(run: Run) -> list[Verdict]:
-    """Hold a run against the goals. Left out are `unmeshed` and the peer that a goal is measured against."""
+    """Hold a run against the goals. Left out are peers with nothing in between, and each goal's base."""
     found = []
     for goal in GOALS:
         for peer in run.peers:
-            value = None if peer in (goal.base, "unmeshed") else _value(run, goal, peer)
+            beside = is_nothing(peer) or peer == goal.base or hops_of(peer) != goal.hops
+            value = None if beside else _value(run, goal, peer)
             if value is not None:
                 enough = (
                     value.median >= goal.limit if goal.kind == "at least times" else value.median < goal.limit

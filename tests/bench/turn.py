@@ -38,15 +38,12 @@ class Clock(NamedTuple):
 
 def proxy_pids(standing: Standing) -> set[int]:
     """Give the proxy's processes: its tree, without the load if `exec` started that."""
-    if standing.proxy is None:
-        return set()
-    return tree(processes(), [standing.proxy], without=[standing.workload.pid])
+    return tree(processes(), standing.proxies, without=[standing.workload.pid])
 
 
 def _read_clock(standing: Standing) -> Clock:
     found = processes()
-    roots = [] if standing.proxy is None else [standing.proxy]
-    user_s, system_s = user_and_system(found, tree(found, roots, without=[standing.workload.pid]))
+    user_s, system_s = user_and_system(found, tree(found, standing.proxies, without=[standing.workload.pid]))
     return Clock(time.monotonic(), machine_time(), user_s, system_s, foreign_s(found, os.getpid()))
 
 
@@ -64,6 +61,9 @@ def _between(before: Clock, after: Clock, operations: float) -> dict[str, float]
         "lasted_s": lasted_s,
         "proxy_core_share": 100 * proxy_s / lasted_s,
         "proxy_us_per_operation": 1e6 * proxy_s / max(operations, 1),
+        "proxy_system_us_per_operation": 1e6
+        * (after.proxy_system_s - before.proxy_system_s)
+        / max(operations, 1),
         "machine_us_per_operation": 1e6 * machine_s / max(operations, 1),
         "steal_share": (after.machine.steal_s - before.machine.steal_s) / lasted_s / (os.cpu_count() or 1),
         "foreign_share": others_s / lasted_s,
@@ -72,7 +72,7 @@ def _between(before: Clock, after: Clock, operations: float) -> dict[str, float]
 
 def under_load(peer: Peer, scenario: Scenario, ground: Ground, *, seconds: int) -> dict[str, float]:
     """Stand a peer up, warm it with a second of the same load, measure. RuntimeError if the load fails."""
-    with serving(ground) as place, peer.stand(place) as standing:
+    with serving(ground, hops=peer.hops) as place, peer.stand(place) as standing:
         address = standing.dial[scenario.target]
         tools = str(place.folder)
         standing.workload.run(scenario.command(tools, address, 1), within_s=20)
@@ -89,7 +89,7 @@ def under_load(peer: Peer, scenario: Scenario, ground: Ground, *, seconds: int) 
 def when_idle(peer: Peer, ground: Ground) -> dict[str, float]:
     """Stand a peer up and read its memory with no connection, 1,000, and as many as one process can relay."""
     numbers: dict[str, float] = {}
-    with serving(ground) as place, peer.stand(place) as standing:
+    with serving(ground, hops=peer.hops) as place, peer.stand(place) as standing:
         if standing.ready_s is not None:
             numbers["ready_s"] = standing.ready_s
         most = idle_most(descriptor_limit())
