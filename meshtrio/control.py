@@ -177,6 +177,17 @@ def gauges(parts: Parts) -> list[Gauge]:
         Gauge("meshtrio_dns_queries_total", queries, count, {"end": end}, grows=True)
         for end, count in _queries(parts).items()
     ]
+    secured = "Connections secured (full, resumed, kernel), or why not"
+    found += [
+        Gauge(
+            "meshtrio_handshakes_total",
+            secured,
+            count,
+            {"direction": direction, "result": result},
+            grows=True,
+        )
+        for (direction, result), count in sorted(parts.sums.handshakes.items())
+    ]
     for seat in parts.fleet.seats:
         name = str(seat.number)
         restarts = "How often this worker was started again"

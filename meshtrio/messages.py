@@ -177,6 +177,15 @@ class Count(msgspec.Struct, frozen=True):
     received_bytes: int
 
 
+class Handshakes(msgspec.Struct, frozen=True):
+    """How many connections were secured in one way, or failed to be for one reason."""
+
+    direction: Direction
+    result: str
+    """full, resumed, kernel (same node, not encrypted); else why it failed, as in identity.refusal."""
+    count: int
+
+
 class Tally(msgspec.Struct, frozen=True, tag=True):
     """To the agent: what ended since the last tally. `omitted` more ended and are counted, but not listed."""
 
@@ -184,6 +193,7 @@ class Tally(msgspec.Struct, frozen=True, tag=True):
     ended: list[Connection]
     omitted: int = 0
     open: int = 0
+    handshakes: list[Handshakes] = []
 
 
 class Live(msgspec.Struct, frozen=True, tag=True):

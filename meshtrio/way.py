@@ -5,6 +5,7 @@ Knows the stages and their order; each stage knows its own business. Does not st
 
 import socket
 import time
+from collections.abc import Awaitable
 from typing import NamedTuple
 
 import trio
@@ -18,12 +19,12 @@ from meshtrio.forward.sealed import Sealed
 from meshtrio.forward.tcp import close_with_reset
 from meshtrio.intercept.arrival import Door
 from meshtrio.interest import Unanswered
-from meshtrio.messages import WorkloadName
+from meshtrio.messages import Direction, WorkloadName
 from meshtrio.observe import log
 from meshtrio.observe.ledger import Entry
 from meshtrio.outcome import Outcome
 from meshtrio.route.decision import Kind, Route
-from meshtrio.secure.border import Passage, Unsafe
+from meshtrio.secure.border import BY_KERNEL, Passage, Unsafe
 from meshtrio.worker_site import Site
 
 
@@ -138,8 +139,10 @@ async def _reach(site: Site, arrival: Arrival) -> Ends:
 async def _admit(site: Site, arrival: Arrival, called: WorkloadName, to: Address) -> socket.socket | Sealed:
     """Let a caller in who is secured as he must be, and may call this workload."""
     entry, door = arrival.entry, arrival.door
-    passage = await site.border.into(
-        arrival.client, called, to, vouched=lambda: door.vouched(arrival.source, to)
+    passage = await _counted(
+        site,
+        "inbound",
+        site.border.into(arrival.client, called, to, vouched=lambda: door.vouched(arrival.source, to)),
     )
     _note_peer(entry, passage)
     verdict = site.border.judge(passage.peer, called, to.port)
@@ -148,6 +151,20 @@ async def _admit(site: Site, arrival: Arrival, called: WorkloadName, to: Address
     if not verdict.allowed:
         raise Refused(Outcome.DENIED, verdict.words)
     return passage.end
+
+
+async def _counted(site: Site, direction: Direction, securing: Awaitable[Passage]) -> Passage:
+    """Count how a connection was secured, or why it was not."""
+    try:
+        passage = await securing
+    except Unsafe as unsafe:
+        if unsafe.reason:
+            site.ledger.handshake(direction, unsafe.reason)
+        raise
+    if passage.tls:
+        how = "resumed" if passage.resumed else "full"
+        site.ledger.handshake(direction, BY_KERNEL if passage.tls == BY_KERNEL else how)
+    return passage
 
 
 def _note_peer(entry: Entry, passage: Passage) -> None:
@@ -202,8 +219,7 @@ async def _dial_one(site: Site, door: Door, endpoint: Endpoint, caller: Workload
         raise Refused(Outcome.CONNECT_TIMEOUT, f"{to} did not answer within {try_s} s")
     neighbour = site.neighbour(door, endpoint)
     known = site.seen_here(endpoint, neighbour)
-    beside = site.border.beside(sock, known, caller, neighbour) if neighbour else None
-    return beside or await site.border.out(sock, known, caller)
+    return await _counted(site, "outbound", site.border.out(sock, known, caller, neighbour))
 
 
 def _only(route: Route, tried: list[str]) -> Endpoint | None:

@@ -6,7 +6,7 @@ Each connection is opened once and closed once, with one Outcome.
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from meshtrio.messages import Connection, Count, Direction, Live, Rung, Tally
+from meshtrio.messages import Connection, Count, Direction, Handshakes, Live, Rung, Tally
 from meshtrio.outcome import Outcome
 
 LISTED = 200
@@ -101,6 +101,8 @@ class Ledger:
         self._live: dict[int, Entry] = {}
         self._by_workload: dict[str, int] = {}
         self._sums: dict[tuple[Direction, str, str, Outcome], list[int]] = {}
+        self._handshakes: dict[tuple[Direction, str], int] = {}
+        """Bounded by the ways and reasons that there are."""
         self._ended: deque[Connection] = deque()
         self._omitted = 0
 
@@ -139,13 +141,18 @@ class Ledger:
             self._omitted += 1
         return ended
 
+    def handshake(self, direction: Direction, result: str) -> None:
+        """Count a connection that was secured, or was to be."""
+        self._handshakes[direction, result] = self._handshakes.get((direction, result), 0) + 1
+
     def tally(self) -> Tally | None:
         """Hand over what ended since the last tally, and begin anew; None if nothing did."""
-        if not self._sums:
+        if not self._sums and not self._handshakes:
             return None
         counts = [Count(*kind, *sums) for kind, sums in self._sums.items()]
-        tally = Tally(counts, list(self._ended), self._omitted, len(self._live))
-        self._sums = {}
+        handshakes = [Handshakes(*kind, count) for kind, count in self._handshakes.items()]
+        tally = Tally(counts, list(self._ended), self._omitted, len(self._live), handshakes)
+        self._sums, self._handshakes = {}, {}
         self._ended.clear()
         self._omitted = 0
         return tally
@@ -154,6 +161,9 @@ class Ledger:
         """Take back a tally that could not be delivered: the sums live on, the listed ones are given up."""
         for count in tally.counts:
             self._count(count)
+        for one in tally.handshakes:
+            known = self._handshakes.get((one.direction, one.result), 0)
+            self._handshakes[one.direction, one.result] = known + one.count
         self._omitted += tally.omitted + len(tally.ended)
 
     def _count(self, count: Count) -> None:

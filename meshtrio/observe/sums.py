@@ -36,6 +36,7 @@ class Sums:
         self.kinds: dict[Kind, list[int]] = {}
         self.recent: deque[Connection] = deque(maxlen=RECENT)
         self.omitted = 0
+        self.handshakes: dict[tuple[Direction, str], int] = {}
 
     def add(self, tally: Tally) -> None:
         """Take what a worker tells."""
@@ -47,6 +48,9 @@ class Sums:
             sums[0] += count.connections
             sums[1] += count.sent_bytes
             sums[2] += count.received_bytes
+        for one in tally.handshakes:
+            known = self.handshakes.get((one.direction, one.result), 0)
+            self.handshakes[one.direction, one.result] = known + one.count
         self.recent.extend(tally.ended)
         self.omitted += tally.omitted
 

@@ -75,11 +75,21 @@ class Border:
         self._policy = PolicyTable.configured(config)
         self.keyring.settle(config.mtls, config.identity.skew_s)
 
-    async def out(self, sock: socket.socket, endpoint: Endpoint, caller: WorkloadName) -> Passage:
+    async def out(
+        self,
+        sock: socket.socket,
+        endpoint: Endpoint,
+        caller: WorkloadName,
+        neighbour: Neighbour | None = None,
+    ) -> Passage:
         """Secure the way to an endpoint that has just been dialled. If this raises, the socket is closed.
 
         Unsafe if it cannot be secured as it must be. `endpoint.identity`, where known, must be the peer's.
+        `neighbour` is who serves it, where that is a workload of this node.
         """
+        beside = self._beside(sock, endpoint, caller, neighbour) if neighbour is not None else None
+        if beside is not None:
+            return beside
         to = endpoint.address
         if not endpoint.meshed:
             return Passage(sock)
@@ -108,7 +118,7 @@ class Border:
             raise Unsafe(Outcome.UPSTREAM_TLS, words, reason=failed.reason) from failed
         return _passage(secured)
 
-    def beside(
+    def _beside(
         self, sock: socket.socket, endpoint: Endpoint, caller: WorkloadName, neighbour: Neighbour
     ) -> Passage | None:
         """Take the kernel's word for who calls whom within this node, if that is wanted; None: encrypt.

@@ -184,3 +184,18 @@ def test_kinds_beyond_the_bound_count_as_other(monkeypatch: pytest.MonkeyPatch, 
     assert tally is not None
     counts = {one.service: one.connections for one in tally.counts}
     assert counts == {"a0": 1, "a1": 1, "other": 2 if way == "put_back" else 3}
+
+
+def test_handshakes_are_counted_by_their_result_and_handed_over_once() -> None:
+    book = Ledger()
+    for result in ("full", "full", "expired"):
+        book.handshake("inbound", result)
+    tally = book.tally()
+    assert tally is not None
+    assert [(one.result, one.count) for one in tally.handshakes] == [("full", 2), ("expired", 1)]
+    assert book.tally() is None
+    book.handshake("inbound", "full")
+    book.put_back(tally)
+    again = book.tally()
+    assert again is not None
+    assert {one.result: one.count for one in again.handshakes} == {"full": 3, "expired": 1}

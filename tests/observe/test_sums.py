@@ -6,7 +6,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from meshtrio.messages import Connection, Count, Tally
+from meshtrio.messages import Connection, Count, Handshakes, Tally
 from meshtrio.observe import sums as module
 from meshtrio.observe.sums import Sums
 from meshtrio.outcome import Outcome
@@ -65,3 +65,10 @@ def test_the_last_ones_are_kept_and_the_rest_counted() -> None:
     assert len(sums.recent) == module.RECENT
     assert (sums.recent[0].id, sums.recent[-1].id) == (1, -1)
     assert sums.omitted == 5
+
+
+def test_handshakes_of_all_workers_are_added() -> None:
+    sums = Sums()
+    for _ in range(2):
+        sums.add(Tally([], [], handshakes=[Handshakes("outbound", "resumed", 3)]))
+    assert sums.handshakes == {("outbound", "resumed"): 6}
