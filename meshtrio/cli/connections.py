@@ -15,6 +15,8 @@ from meshtrio.cli.words import lasting, octets
 HELP = """Show connections: those that live, and the last thousand that ended (within a second).
 
 DIALLED is what the program dialled, ENDPOINT where it went. OUTCOME is how it ended, "live" if it has not.
+PEER is who the other side proved to be, TLS by what ("kernel": the same node, not encrypted); both are shown
+if anybody has proved anything. What policy would deny in its dry run is told below.
 
 \b
 Examples:
@@ -23,7 +25,9 @@ Examples:
   meshtrio connections --json
     {"live": [], "ended": [{"id": 1, "direction": "outbound", "workload": "shop",
        "source": "127.0.0.1:58200", "destination": "10.96.0.10:80", "service": "default/web",
-       "endpoint": "127.0.0.1:8081", "protocol": "http1", "sni": "", "sent_bytes": 74,
+       "endpoint": "127.0.0.1:8081", "protocol": "http1", "sni": "",
+       "peer": "spiffe://cluster.local/ns/shop/sa/web", "tls": "TLSv1.3",
+       "cipher": "TLS_AES_256_GCM_SHA384", "resumed": true, "policy": "", "sent_bytes": 74,
        "received_bytes": 190, "began": 1700000000.1, "lasted_s": 0.009, "outcome": "carried",
        "detail": "", "rung": "ebpf"}], "omitted": 0, "silent_workers": 0}
   meshtrio connections --watch --json       # one line of that a second
@@ -33,6 +37,8 @@ HEAD = (
     *("WORKLOAD", "DIRECTION", "DIALLED", "SERVICE", "ENDPOINT"),
     *("PROTOCOL", "SENT", "RECEIVED", "TIME", "OUTCOME"),
 )
+
+SECURED = ("PEER", "TLS")
 
 
 @click.command("connections", help=HELP, short_help="Show connections, live and ended.")
@@ -72,14 +78,16 @@ def chosen(told: dict[str, Any], which: str | None, workload: str | None, *, lim
 
 def show(told: dict[str, Any], *, err: bool = False) -> None:
     """Print connections as a table, live ones first."""
-    rows = [row(one) for one in (*told["live"], *told["ended"])]
-    if rows:
-        show_table(HEAD, rows, err=err)
+    listed = [*told["live"], *told["ended"]]
+    secured = any(one.get("peer") for one in listed)
+    if listed:
+        cells = [(*row(one), *_proved(one)) if secured else row(one) for one in listed]
+        show_table((*HEAD, *SECURED) if secured else HEAD, cells, err=err)
     else:
         click.echo("no connections", err=err)
-    for one in told["ended"]:
-        if one["detail"]:
-            click.echo(f"{one['source']} to {one['destination']}: {one['detail']}", err=err)
+    for one in listed:
+        for words in {one.get("policy"), one["detail"]} - {"", None}:
+            click.echo(f"{one['source']} to {one['destination']}: {words}", err=err)
     if told["omitted"]:
         click.echo(f"and {told['omitted']} more", err=err)
     if told["silent_workers"]:
@@ -100,6 +108,10 @@ def row(one: dict[str, Any]) -> tuple[object, ...]:
         lasting(one["lasted_s"]),
         one["outcome"] or "live",
     )
+
+
+def _proved(one: dict[str, Any]) -> tuple[str, str]:
+    return one["peer"].removeprefix("spiffe://"), one["tls"]
 
 
 def _watch(ask: Callable[[], dict[str, Any]], *, as_json: bool) -> None:

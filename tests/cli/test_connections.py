@@ -61,6 +61,16 @@ def test_a_row_has_a_cell_for_each_head() -> None:
     assert row(connection("w", None))[-1] == "live"
 
 
+def test_who_the_other_side_is_is_shown_if_anybody_has_proved_it(capsys: pytest.CaptureFixture[str]) -> None:
+    proved = connection("w") | {"peer": "spiffe://td/ns/a/sa/b", "tls": "TLSv1.3", "policy": ""}
+    plain = connection("x") | {"peer": "", "tls": "", "policy": "policy.default denies anonymous"}
+    show(answer(0, 0) | {"ended": [proved, plain], "omitted": 0})
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[-2:] == ["PEER", "TLS"]
+    assert lines[1].split()[-2:] == ["td/ns/a/sa/b", "TLSv1.3"]
+    assert lines[3] == "10.0.0.1:5000 to 10.96.0.10:80: policy.default denies anonymous"
+
+
 def test_what_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
     show(answer(1, 1) | {"ended": [connection("w", "connect_failed", "refused by all")], "silent_workers": 2})
     written = capsys.readouterr()
