@@ -108,6 +108,11 @@ def _identity(config: Config) -> Iterator[Breach]:
         yield Breach(both, "and identity.root_key are one root (want both, or neither)")
     if identity.cache == "disk" and not identity.directory:
         yield Breach(("identity.cache",), "is disk, and identity.directory is empty (want a directory)")
+    needed = {"identity.remote.address": identity.remote.address}
+    needed["identity.remote.ca_file"] = identity.remote.ca_file
+    for path, value in needed.items():
+        if identity.source == "remote" and not value:
+            yield Breach((path, "identity.source"), "is empty, and identity.source is remote (want one)")
     known = {identity.trust_domain: "identity.trust_domain"}
     for at, federated in enumerate(identity.federated):
         path = f"identity.federated[{at}].trust_domain"

@@ -3,7 +3,7 @@
 import pytest
 
 from meshtrio.config.discovery import Discovery, DnsService
-from meshtrio.config.identity import Federated, Identity, ModeRule, Mtls, Policy, PolicyRule
+from meshtrio.config.identity import Federated, Identity, ModeRule, Mtls, Policy, PolicyRule, RemoteCa
 from meshtrio.config.rules import breaches
 from meshtrio.config.schema import Config, Paths, Ports, Workload
 
@@ -30,6 +30,14 @@ def test_the_defaults_keep_all_rules() -> None:
             Config(identity=Identity(root_key="/k")),
             ["identity.root_certificate and identity.root_key are one root (want both, or neither)"],
         ),
+        (
+            Config(identity=Identity("remote")),
+            [
+                f"identity.remote.{name} is empty, and identity.source is remote (want one)"
+                for name in ("address", "ca_file")
+            ],
+        ),
+        (Config(identity=Identity("remote", remote=RemoteCa("https://ca", "/ca.pem"))), []),
         (
             Config(identity=Identity(cache="disk", directory="")),
             ["identity.cache is disk, and identity.directory is empty (want a directory)"],
