@@ -14,7 +14,7 @@ PYTEST := $(PY) -m pytest
 ARGS ?=
 # Tests run in this many processes; 0 is this one alone. One of them has all tests of the kernel and the world.
 PARTS ?= 2
-IN_PARTS := --numprocesses $(PARTS) --dist loadgroup
+IN_PARTS := --numprocesses $(PARTS) --dist loadfile
 SECONDS_EACH := $(if $(SECONDS),$(SECONDS),30)
 
 .PHONY: help setup setup-test demo test test-kube unit lint types check soak bench fuzz golden lock clean kernel-matrix

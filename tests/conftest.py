@@ -31,6 +31,8 @@ import pytest
 from tests.support import leaks
 
 if TYPE_CHECKING:
+    from xdist.remote import Producer
+    from xdist.scheduler import Scheduling
     from xdist.workermanage import WorkerController
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -82,12 +84,18 @@ def pytest_configure_node(node: "WorkerController") -> None:
     node.workerinput["run"] = leaks.RUN_ID
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: "Producer") -> "Scheduling | None":
+    from tests.support.parts import by_ring  # needs pytest-xdist, which is here if this is called
+
+    return by_ring(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
 def _is_part(config: pytest.Config) -> bool:
     """Say whether this process runs a part of the tests, for another that sums up."""
     return hasattr(config, "workerinput")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist, which reads the groups
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     soak = bool(config.getoption("--soak"))
     other = {item for item in items if bool(item.get_closest_marker("soak")) != soak}
@@ -97,21 +105,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if other:
         config.hook.pytest_deselected(items=list(other))
     if _is_part(config):
-        # Tests of the kernel and of the world meet each other in this machine, so one part has all of
-        # them, one after the other. The rest goes to the other parts by the file, for its tests share a mesh.
-        outer = {
-            item.path for item in items if any(item.iter_markers("kernel")) or any(item.iter_markers("world"))
-        }
-        for item in items:
-            group = "outer" if item.path in outer else item.path.relative_to(config.rootpath).as_posix()
-            item.add_marker(pytest.mark.xdist_group(group))
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    """Call a test by its own name where pytest-xdist has put its group behind it, for --last-failed too."""
-    if report.nodeid.rfind("@") > report.nodeid.rfind("]"):
-        report.nodeid = report.nodeid.rpartition("@")[0]
+        # The outer rings first: they take longest, and are one part.
+        outer = {item.path for item in items if any(map(item.get_closest_marker, ("kernel", "world")))}
+        items.sort(key=lambda item: item.path not in outer)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
