@@ -49,7 +49,7 @@ class Agent:
         self._upkeep = Upkeep(setting, os.cpu_count() or 1)
         self.parts = self._upkeep.parts
         self.catalog = CatalogAnswers(self.parts.sources.hub, self.parts.sources.probes.results)
-        self.identity = IdentityAnswers(self.parts.identities)
+        self.identity = IdentityAnswers(self.parts.identities, self.parts.fleet.live)
         self._stop = trio.Event()
         self._drain_s: float | None = None
         self._ending = trio.CancelScope()

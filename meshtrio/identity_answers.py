@@ -3,27 +3,40 @@
 Holds no secret back, for it is given none: serials, times and words only.
 """
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any
 
 from meshtrio.bearer import Bearer
 from meshtrio.identities import Identities
 from meshtrio.identity.plan import Now
+from meshtrio.messages import Live
 from meshtrio.observe import audit
 from meshtrio.observe.sums import Gauge
+
+Reports = Callable[[], Awaitable[Iterable[tuple[object, Live]]]]
+"""Asks workers what connections live, as `Fleet.live` does."""
+
+
+async def _nobody() -> list[tuple[object, Live]]:
+    return []
 
 
 class IdentityAnswers:
     """Answers of one agent."""
 
-    def __init__(self, identities: Identities) -> None:
-        """Answer about these."""
+    def __init__(self, identities: Identities, reports: Reports = _nobody) -> None:
+        """Answer about these; `reports` gives the connections that live now."""
         self._identities = identities
+        self._reports = reports
 
-    def certificates(self) -> list[dict[str, object]]:
+    async def certificates(self) -> list[dict[str, object]]:
         """Return a row for each workload that has an identity."""
+        bearers = list(self._identities.bearers.values())
+        reports = await self._reports() if bearers else ()
+        secured = Counter(one.workload for _, report in reports for one in report.connections if one.tls)
         now = self._identities.now()
-        return [_row(bearer, now) for bearer in self._identities.bearers.values()]
+        return [_row(bearer, now) | {"connections": secured[bearer.name]} for bearer in bearers]
 
     def bundle(self) -> bytes:
         """Return the roots of our own trust domain, as SPIFFE's JSON. Without identities there are none."""

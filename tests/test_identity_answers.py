@@ -6,6 +6,7 @@ from trio.testing import MockClock
 
 from meshtrio.identity_answers import IdentityAnswers, gauges, section
 from meshtrio.issuers.issuer import IssueError
+from meshtrio.messages import Connection, Live
 from tests.support.bearers import WEB, Node, living
 from tests.support.identities import DAY_S, NOW
 
@@ -18,7 +19,7 @@ def node() -> Node:
 async def test_a_row_says_how_it_stands(autojump_clock: MockClock, node: Node) -> None:
     async with living(node):
         await node.enter()
-        (row,) = IdentityAnswers(node.identities).certificates()
+        (row,) = await IdentityAnswers(node.identities).certificates()
         assert 0.58 * DAY_S < row.pop("renews_at") - NOW < 0.68 * DAY_S  # type: ignore[operator]
         assert row == {
             "workload": "web",
@@ -33,14 +34,31 @@ async def test_a_row_says_how_it_stands(autojump_clock: MockClock, node: Node) -
             "rotations": 1,
             "failures": 0,
             "error": "",
+            "connections": 0,
         }
+
+
+async def test_a_row_counts_the_connections_that_are_secured(autojump_clock: MockClock, node: Node) -> None:
+    async def live() -> list[tuple[None, Live]]:
+        told = (("web", "TLSv1.3"), ("web", "kernel"), ("web", ""), ("cart", "TLSv1.3"), ("gone", "TLSv1.3"))
+        listed = [
+            Connection(id=1, direction="inbound", workload=who, source="", destination="", began=0, tls=tls)
+            for who, tls in told
+        ]
+        return [(None, Live(1, listed[:2])), (None, Live(1, listed[2:]))]
+
+    async with living(node):
+        await node.enter()
+        await node.enter(2, "cart")
+        rows = await IdentityAnswers(node.identities, live).certificates()
+        assert {row["workload"]: row["connections"] for row in rows} == {"web": 2, "cart": 1}
 
 
 async def test_a_row_without_certificate(autojump_clock: MockClock, node: Node) -> None:
     node.clerk.down = "no answer"
     async with living(node):
         await node.enter()
-        (row,) = IdentityAnswers(node.identities).certificates()
+        (row,) = await IdentityAnswers(node.identities).certificates()
         assert (row["state"], row["serial"], row["not_after"], row["error"]) == ("none", "", 0.0, "no answer")
         assert (row["serves"], row["failures"]) == (False, 1)
 

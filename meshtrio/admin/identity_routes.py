@@ -20,7 +20,7 @@ from meshtrio.issuers.issuer import IssueError
 class IdentityAnswers(Protocol):
     """What the agent can say of its identities, and do."""
 
-    def certificates(self) -> Any:
+    async def certificates(self) -> Any:
         """Return a row for each workload that has an identity."""
 
     def bundle(self) -> bytes:
@@ -41,7 +41,7 @@ def identity_routes(
     """Make the routes that only read."""
 
     async def certificates(request: Request) -> Response:
-        return reply({"certificates": answers().certificates()})
+        return reply({"certificates": await answers().certificates()})
 
     async def bundle(request: Request) -> Response:
         return Response(answers().bundle(), media_type="application/json")

@@ -28,7 +28,7 @@ Examples:
     [{"workload": "shop", "workload_id": 1, "spiffe_id": "spiffe://cluster.local/ns/default/sa/shop",
       "state": "fresh", "serves": true, "serial": "5d2c...", "not_before": 1700000000.0,
       "not_after": 1700086400.0, "renews_at": 1700055000.0, "source": "embedded", "rotations": 1,
-      "failures": 0, "error": ""}]
+      "connections": 12, "failures": 0, "error": ""}]
   meshtrio certs rotate                     # all of them, at once
   meshtrio certs root > roots.pem
 """
@@ -139,6 +139,7 @@ def _columns(now: float) -> list[Column]:
         Column("ENDS IN", lambda one: until(one["not_after"])),
         Column("RENEWS IN", lambda one: until(one["renews_at"]), 2),
         Column("SOURCE", lambda one: one["source"], 4),
+        Column("CONNECTIONS", lambda one: one["connections"], 3),
         Column("FAILURES", lambda one: one["failures"], 3),
         Column("SERIAL", lambda one: one["serial"], 5),
     ]

@@ -28,6 +28,7 @@ def row(name: str, **more: object) -> dict[str, object]:
         "renews_at": NOW + 55_000,
         "source": "embedded",
         "rotations": 1,
+        "connections": 12,
         "failures": 0,
         "error": "",
         **more,
