@@ -23,6 +23,7 @@ _HEAD = ((0x16, 0x16), (3, 3), (0, 4), (0, RECORD_BYTES >> 8), (0, 255), (_CLIEN
 
 _SERVER_NAME = 0
 _ALPN = 16
+_PRE_SHARED_KEY = 41
 _HOST_NAME = re.compile(rb"[A-Za-z0-9_.\-]{1,255}")
 
 
@@ -31,6 +32,8 @@ class Names(msgspec.Struct, frozen=True, gc=False):
 
     sni: str | None = None
     alpn: tuple[str, ...] = ()
+    resumes: bool = False
+    """It would resume a session of TLS 1.3."""
 
 
 class _Short(Exception):
@@ -125,7 +128,7 @@ def _begins(seen: bytes | bytearray) -> bool | None:
 
 
 def _names(hello: bytes, *, whole: bool) -> Names:
-    found: dict[int, str | tuple[str, ...] | None] = {}
+    found: dict[int, str | tuple[str, ...] | bool | None] = {}
     try:
         _collect(hello, found)
     except _Short:
@@ -134,10 +137,14 @@ def _names(hello: bytes, *, whole: bool) -> Names:
     except _Wrong:
         return Names()
     sni, alpn = found.get(_SERVER_NAME), found.get(_ALPN, ())
-    return Names(sni if isinstance(sni, str) else None, alpn if isinstance(alpn, tuple) else ())
+    return Names(
+        sni if isinstance(sni, str) else None,
+        alpn if isinstance(alpn, tuple) else (),
+        resumes=bool(found.get(_PRE_SHARED_KEY)),
+    )
 
 
-def _collect(hello: bytes, found: dict[int, str | tuple[str, ...] | None]) -> None:
+def _collect(hello: bytes, found: dict[int, str | tuple[str, ...] | bool | None]) -> None:
     rest = _Bytes(hello)
     rest.take(2 + 32)  # legacy_version, random
     rest.vector(1)  # legacy_session_id
@@ -178,4 +185,8 @@ def _protocols(body: _Bytes) -> tuple[str, ...]:
     return tuple(offered)
 
 
-_READERS = {_SERVER_NAME: _server_name, _ALPN: _protocols}
+def _something(body: _Bytes) -> bool:
+    return bool(body)
+
+
+_READERS = {_SERVER_NAME: _server_name, _ALPN: _protocols, _PRE_SHARED_KEY: _something}

@@ -22,7 +22,7 @@ from meshtrio.neighbours import Neighbour
 from meshtrio.outcome import Outcome
 from meshtrio.route.modes import Modes, Treatment, inbound, outbound
 from meshtrio.route.policy import PolicyTable, Verdict
-from meshtrio.secure.greeting import first_words
+from meshtrio.secure.greeting import first_words, is_mesh
 from meshtrio.secure.handshake import Secured, accept_securely, dial_securely
 from meshtrio.secure.keyring import Keyring
 from meshtrio.secure.verdict import HandshakeError
@@ -175,9 +175,10 @@ class Border:
             case Treatment.REFUSE_NO_IDENTITY:
                 raise Unsafe(Outcome.NO_IDENTITY, self._why_none(called))
         try:
+            resumes = detected is not None and detected.resumes and is_mesh(detected)
             with trio.fail_after(self._config.mtls.handshake_s):
                 secured = await accept_securely(
-                    sock, ring=self.keyring, workload=called.id, any_alpn=demand.any_alpn
+                    sock, ring=self.keyring, workload=called.id, any_alpn=demand.any_alpn, resumes=resumes
                 )
         except trio.TooSlowError:
             words = f"no end of the handshake within {self._config.mtls.handshake_s:g} s"

@@ -67,6 +67,11 @@ class Proof:
         while len(self.sessions) > SESSIONS_BOUND:
             self.sessions.popitem(last=False)
 
+    def forget(self, address: Address, known: "tuple[ssl.SSLSession, Peer]") -> None:
+        """Drop a session that the endpoint did not take."""
+        if self.sessions.get(address) is known:
+            del self.sessions[address]
+
     def has_shown(self, chain: list[bytes]) -> None:
         """Remember what a caller showed who may come again with a ticket."""
         self.chains[chain[0]] = tuple(chain)
@@ -204,8 +209,6 @@ def _context(kind: int, credentials: Credentials, roots: bytes, *, tls_1_2: bool
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
     context.verify_flags |= ssl.VerifyFlags(_NO_CHECK_TIME) | ssl.VERIFY_X509_PARTIAL_CHAIN
     context.set_alpn_protocols([ALPN])
-    if kind == ssl.PROTOCOL_TLS_SERVER:
-        context.num_tickets = 1  # a session can be resumed many times, and each ticket costs a handshake time
     if roots:
         context.load_verify_locations(cadata=roots)
     _show(context, credentials)

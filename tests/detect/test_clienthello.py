@@ -73,6 +73,13 @@ def test_tls_without_names(why: str, data: bytes) -> None:
     assert read(data) == Names(), why
 
 
+def test_a_session_that_is_offered_is_seen() -> None:
+    assert read(records(hello(ALPN, extension(41, vector(2, b"ticket"))))) == Names(
+        None, ("h2", "\xff\x00"), resumes=True
+    )
+    assert read(records(hello(extension(41, b"")))) == Names()
+
+
 def test_the_first_good_name_counts() -> None:
     entries = b"\x00" + vector(2, b"!") + b"\x00" + vector(2, b"One") + b"\x00" + vector(2, b"two")
     assert read(records(hello(extension(0, vector(2, entries))))) == Names("one")

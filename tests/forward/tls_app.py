@@ -105,7 +105,9 @@ class TlsApp:
         self.close()
 
 
-async def secured(ring: Keyring, family: int = socket.AF_INET) -> tuple[Secured, Secured]:
+async def secured(
+    ring: Keyring, family: int = socket.AF_INET, *, resumes: bool = False
+) -> tuple[Secured, Secured]:
     """Connect two ends of ours: the one that dialled, and the one that was dialled."""
     dialling, dialled = connected(family)
     found: dict[str, Secured] = {}
@@ -117,7 +119,7 @@ async def secured(ring: Keyring, family: int = socket.AF_INET) -> tuple[Secured,
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(dial)
-        found["accept"] = await accept_securely(dialled, ring=ring, workload=SERVER)
+        found["accept"] = await accept_securely(dialled, ring=ring, workload=SERVER, resumes=resumes)
     return found["dial"], found["accept"]
 
 
