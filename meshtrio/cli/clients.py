@@ -26,9 +26,13 @@ def browser() -> str:
     return "curl" if shutil.which("curl") else "python urllib"
 
 
-def fetching(host: str, times: int) -> list[str]:
-    """Give the command that fetches the first page of a host so many times, by a connection each."""
-    url = f"http://[{host}]/" if ":" in host else f"http://{host}/"
+def fetching(host: str, times: int, *, asking: str = "") -> list[str]:
+    """Give the command that fetches the first page of a host so many times, by a connection each.
+
+    `asking` is said to the server.
+    """
+    query = f"?{asking}" if asking else ""
+    url = f"http://[{host}]/{query}" if ":" in host else f"http://{host}/{query}"
     if not shutil.which("curl"):
         return by_urllib(url, times)
     loop = f"for i in {' '.join(map(str, range(times)))}; do curl -gsS -m 5 '{url}' || exit; done"

@@ -15,11 +15,15 @@ from meshtrio.cli.words import octets
 HELP = """Show the mesh at work: an agent, three real web servers as the endpoints of one service with a
 virtual address (IPv4 and IPv6), and real clients that dial it, unmodified. A second service has no address
 and is dialled by name; one of its endpoints fails its health check for a while, and gets no connections. The
-endpoints of a third one register themselves. In the end a server is stopped, and the clients do not notice.
+endpoints of a third one register themselves. A server is stopped, and the clients do not notice.
 
-All of it runs on loopback, from a temporary folder, on ports that are free, for some seconds; at the end
-nothing is left. Needs root. Ends with 0 only if every step truly happened. What cannot be on this machine
-(no IPv6, names that are not asked for by DNS) is skipped, and says why.
+Then two workloads in network namespaces of their own talk by mutual TLS, over a cable on which every byte is
+captured: none of what they say can be read there. A third workload is denied by policy. All certificates are
+replaced several times while requests run, and not one of them fails.
+
+All of it runs on loopback and in those namespaces, from a temporary folder, on ports that are free, for some
+seconds; at the end nothing is left. Needs root. Ends with 0 only if every step truly happened. What cannot
+be on this machine (no IPv6, names that are not asked for by DNS) is skipped, and says why.
 
 \b
 Examples:
@@ -32,6 +36,9 @@ Examples:
      "connections": [{"workload": "demo-client", "destination": "10.96.0.10:80",
         "endpoint": "127.0.0.1:41001", "sent_bytes": 74, "received_bytes": 240, "outcome": "carried", ...}],
      "endpoints": [{"service": "shop", "address": "127.0.0.1:41002", "health": "unhealthy", ...}],
+     "secured": [{"direction": "inbound", "peer": "spiffe://cluster.local/ns/kitchen/sa/cook",
+        "tls": "TLSv1.3", "cipher": "TLS_AES_256_GCM_SHA384", "outcome": "carried", "flag": "-", ...}],
+     "capture": {"frames": 1138, "bytes": 288000},
      "processes": [{"name": "agent", "pid": 612, "rss_bytes": 38000000}, ...]}
 """
 
@@ -76,7 +83,7 @@ async def _play(rung: str, once: bool, as_json: bool) -> dict[str, Any]:
         mark = "skip" if step.skipped else good("ok  ") if step.ok else bad("FAIL")
         click.echo(f"{mark}  {step.name:28} {step.says}", err=as_json)
 
-    note("setting the stage: three servers, a catalog, an agent")
+    note("setting the stage: three servers, a catalog, an agent, a wire")
     played: list[Play] = []
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
         async with trio.open_nursery() as nursery:
@@ -104,6 +111,8 @@ async def _interrupt(signals: AsyncIterator[int], scope: Any) -> None:
 
 
 def _told(play: Any, steps: list[Any]) -> dict[str, Any]:
+    from meshtrio.cli.wire_scenes import flag
+
     rung = play.status["rung"]
     processes = [("agent", play.status["pid"], play.status["agent"]["rss_bytes"])]
     processes += [(f"worker {one['number']}", one["pid"], one["rss_bytes"]) for one in play.status["workers"]]
@@ -114,6 +123,8 @@ def _told(play: Any, steps: list[Any]) -> dict[str, Any]:
         "steps": [step._asdict() for step in steps],
         "connections": play.connections,
         "endpoints": play.endpoints,
+        "secured": [{**one, "flag": flag(one)} for one in play.wire.secured],
+        "capture": play.wire.capture,
         "processes": [{"name": name, "pid": pid, "rss_bytes": rss} for name, pid, rss in processes],
     }
 
@@ -137,6 +148,12 @@ def _show(play: Any) -> None:
     show_table(
         ("CAUGHT", "RUNG", "DIALLED", "SERVICE", "ENDPOINT CHOSEN", "SENT", "RECEIVED", "OUTCOME"), rows
     )
+    click.echo()
+    secured = [
+        (*(one[name] for name in ("workload", "direction", "peer", "tls", "cipher", "outcome")), one["flag"])
+        for one in told["secured"]
+    ]
+    show_table(("WORKLOAD", "DIRECTION", "PEER", "TLS", "CIPHER", "OUTCOME", "FLAG"), secured)
     click.echo(f"\n{play.shown}\n")
     memory = [(one["name"], one["pid"], octets(one["rss_bytes"])) for one in told["processes"]]
     show_table(("PROCESS", "PID", "RSS"), memory)

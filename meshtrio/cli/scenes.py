@@ -1,7 +1,7 @@
 """Shell. The demo's play: what is done on the stage, and whether it truly happened. Does not print.
 
 Every scene looks at what the programs were answered; the last ones (`reckoning`) look at what the agent, the
-hooks and the metrics say of the same connections.
+hooks and the metrics say of the same connections. The second act is `wire_scenes`.
 """
 
 import collections
@@ -17,6 +17,7 @@ from meshtrio.cli.props import HEALTH, ORDERS, SHOP, VIP4, VIP6
 from meshtrio.cli.reckoning import Reckoning, Step
 from meshtrio.cli.selftest import has_ipv6
 from meshtrio.cli.stage import Server, Stage
+from meshtrio.cli.wire_scenes import WirePlay
 from meshtrio.intercept import cgroup
 
 TURNING_S = 10.0
@@ -52,6 +53,8 @@ class Play:
         self._told = told
         self._everyone = frozenset(server.name for server in stage.servers)
         self._reckoning = Reckoning(stage)
+        self.wire = WirePlay(stage, lambda step: self._note(*step))
+        """The second act."""
         self.steps: list[Step] = []
         self.status: dict[str, Any] = {}
         self.endpoints: Listed = []
@@ -78,6 +81,7 @@ class Play:
             await self._played(scene)
         for step in await self._reckoning.steps():
             self._note(*step)
+        await self.wire.run()
         self.status = await self._stage.ask("/v1/status")
 
     async def _played(self, scene: Callable[[], Any]) -> None:
@@ -224,7 +228,7 @@ def aftermath(stage: Stage) -> Step:
     """Say whether the demo left anything, once the stage is gone."""
     left = [str(path) for path in (stage.folder, stage.pins) if path.exists()]
     with contextlib.suppress(OSError, cgroup.CgroupError):
-        left += [str(path) for path in (cgroup.mount_point() / cgroup.OURS).glob(stage.workload)]
+        left += [str(path) for path in (cgroup.mount_point() / cgroup.OURS).glob(f"{stage.workload}*")]
     code = stage.agent.returncode if stage.agent else 1
     if code:
         left.append(f"the agent ended with {code}")

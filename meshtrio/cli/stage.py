@@ -1,34 +1,32 @@
-"""Shell. What the demo plays on: three real servers, a catalog, and an agent, each a process of its own.
+"""Shell. What the demo plays on: real servers, a catalog, a wire, and an agent, each a process of its own.
 
-Does not know what is played. All of it is in a temporary folder and on ports that were free, so that it
-disturbs nobody, and all of it is gone afterwards, however the play ends.
+Does not know what is played. All of it is in a temporary folder, on ports that were free and in network
+namespaces of our own, so that it disturbs nobody, and all of it is gone afterwards, however the play ends.
 """
 
 import contextlib
 import json
 import os
 import shutil
-import signal
 import socket
-import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import trio
 
-from meshtrio.cli import props
+from meshtrio.cli import players, props
 from meshtrio.cli.complaint import Complaint
 from meshtrio.cli.control_client import Control, NoAgent
-from meshtrio.cli.process import first_environment
 from meshtrio.cli.selftest import has_ipv6
+from meshtrio.cli.wire import RIGHT, Wire, wired
 
 START_S = 20.0
 """How long an agent may take: compiling without a cache takes two seconds, on a busy machine five."""
-END_S = 15.0
-PACKAGE_ROOT = Path(__file__).resolve().parents[2]
+END_S = 20.0
+OURS = (sys.executable, "-m", "meshtrio")
 
 
 class Server(NamedTuple):
@@ -50,9 +48,12 @@ class Stage:
         self.pins = Path(f"/sys/fs/bpf/meshtrio-{folder.name}")
         self.workload = f"demo-{os.getpid()}"
         self.admin_port = 0
-        self.program = "nginx" if _nginx() else "python http.server"
+        self.program = "nginx" if players.nginx() else "python http.server"
         self.servers: list[Server] = []
         self.agent: trio.Process | None = None
+        self.meshed: trio.Process | None = None
+        """The one server that is in the mesh itself."""
+        self.wire: Wire | None = None
 
     async def ask(self, path: str) -> Any:
         """Ask the agent, as `meshtrio status` and `meshtrio connections` do."""
@@ -64,7 +65,7 @@ class Stage:
             return await trio.to_thread.run_sync(Control(str(self.control)).ask, method, path, body)
         sent = [] if body is None else ["--data", json.dumps(body)]
         socket_ = ["--unix-socket", str(self.control)]
-        said = await _output(
+        said = await players.output(
             ["curl", "-sS", "-m", "10", *socket_, "-X", method, *sent, f"http://localhost{path}"]
         )
         answer = json.loads(said)
@@ -75,11 +76,30 @@ class Stage:
     async def run_inside(self, *command: str) -> list[str]:
         """Run a program in the mesh by `meshtrio exec`; return the words that it printed."""
         ours = ["exec", "--config", str(self.config), "--name", self.workload, "--", *command]
-        return (await _output([sys.executable, "-m", "meshtrio", *ours], called=command[0])).split()
+        return (await players.output([*OURS, *ours], called=command[0])).split()
+
+    async def run_as(self, who: str, *command: str) -> list[str]:
+        """Run a program left of the wire, as a workload and an account of this name; return its words."""
+        assert self.wire is not None
+        return (await players.output(self._as(who, self.wire.left, command), called=command[0])).split()
+
+    def named(self, who: str) -> str:
+        """Return the name of a workload of the wire."""
+        return f"{self.workload}-{who}"
 
     async def run(self, *words: str) -> str:
         """Run a command of ours that reads, as a user of this agent would; return what it printed."""
-        return await _output([sys.executable, "-m", "meshtrio", *words, "--control", str(self.control)])
+        return await players.output([*OURS, *words, "--control", str(self.control)])
+
+    async def start_meshed(self) -> None:
+        """Let a server begin right of the wire, as a workload. It listens some time later."""
+        assert self.wire is not None
+        root = self.folder / props.PANTRY
+        root.mkdir()
+        (root / "index.html").write_text(f"{props.SECRET}\n")
+        command = _serving(root, RIGHT, props.PANTRY_PORT)
+        ours = self._as(props.PANTRY, self.wire.right, command, "--port", str(props.PANTRY_PORT))
+        self.meshed = await players.started(ours, root / "log")
 
     async def stop_server(self, at: int) -> Server:
         """End one endpoint, as if it had crashed: the catalog still has it."""
@@ -100,16 +120,24 @@ class Stage:
             return "\n".join((self.folder / "agent.log").read_text().splitlines()[-5:])
         return ""
 
+    def _as(self, who: str, netns: str, command: Sequence[str], *options: str) -> list[str]:
+        account = f"{props.KITCHEN}/{who.partition('-')[0]}"
+        ours = ["exec", "--config", str(self.config), "--name", self.named(who), "--identity", account]
+        return ["nsenter", f"--net={netns}", *OURS, *ours, *options, "--", *command]
+
 
 @contextlib.asynccontextmanager
 async def staged(rung: str) -> AsyncIterator[Stage]:
     """Set the stage; Complaint if it cannot be. Afterwards all of it is gone, processes and files."""
-    with tempfile.TemporaryDirectory(prefix="demo-") as folder:
+    with tempfile.TemporaryDirectory(prefix="demo-") as folder, contextlib.ExitStack() as undo:
         stage = Stage(Path(folder))
         try:
             await _start_servers(stage)
             _write(stage, rung)
             await _start_agent(stage)
+            stage.wire = await trio.to_thread.run_sync(undo.enter_context, wired())
+            await _until_ready(stage)
+            await stage.start_meshed()
             yield stage
         finally:
             with trio.move_on_after(END_S, shield=True):
@@ -125,15 +153,23 @@ async def _start_servers(stage: Stage) -> None:
         (root / "index.html").write_text(f"{name}\n")
         (root / props.HEALTH).write_text("well\n")
         port = _free_port(host)
-        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        command = [sys.executable, "-m", "http.server", "--directory", str(root), "--bind", host, str(port)]
-        nginx = _nginx()
-        if nginx:
-            (root / "nginx.conf").write_text(props.nginx(str(root), address))
-            command = [nginx, "-p", str(root), "-e", "stderr", "-c", "nginx.conf"]
-        process = await _started(command, root / "log")
-        stage.servers.append(Server(name, address, process))
+        process = await players.started(_serving(root, host, port), root / "log")
+        stage.servers.append(Server(name, _address(host, port), process))
         await _until_open(host, port, process)
+
+
+def _serving(root: Path, host: str, port: int) -> list[str]:
+    """Give the command that serves a folder."""
+    nginx = players.nginx()
+    if nginx:
+        (root / "nginx.conf").write_text(props.nginx(str(root), _address(host, port)))
+        return [nginx, "-p", str(root), "-e", "stderr", "-c", "nginx.conf"]
+    folder = ["--directory", str(root), "--protocol", "HTTP/1.1"]
+    return [sys.executable, "-m", "http.server", *folder, "--bind", host, str(port)]
+
+
+def _address(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 async def _until_open(host: str, port: int, process: trio.Process) -> None:
@@ -150,7 +186,7 @@ async def _until_open(host: str, port: int, process: trio.Process) -> None:
 
 def _write(stage: Stage, rung: str) -> None:
     addresses = [server.address for server in stage.servers]
-    text = props.catalog(addresses, addresses[:2], ipv6=has_ipv6())
+    text = props.catalog(addresses, addresses[:2], f"{RIGHT}:{props.PANTRY_PORT}", ipv6=has_ipv6())
     (stage.folder / "catalog.yaml").write_text(text)
     ports = {name: _free_port("127.0.0.1") for name in ("admin", "inbound", "outbound", "dns")}
     stage.admin_port = ports["admin"]
@@ -158,8 +194,13 @@ def _write(stage: Stage, rung: str) -> None:
 
 
 async def _start_agent(stage: Stage) -> None:
-    command = [sys.executable, "-m", "meshtrio", "agent", "--config", str(stage.config)]
-    stage.agent = await _started(command, stage.folder / "agent.log")
+    stage.agent = await players.started(
+        [*OURS, "agent", "--config", str(stage.config)], stage.folder / "agent.log"
+    )
+
+
+async def _until_ready(stage: Stage) -> None:
+    assert stage.agent is not None
     with trio.move_on_after(START_S):
         while stage.agent.poll() is None:
             with contextlib.suppress(NoAgent):
@@ -169,63 +210,11 @@ async def _start_agent(stage: Stage) -> None:
     raise Complaint(f"the agent did not become ready; its last words:\n{stage.agent_log()}")
 
 
-async def _output(command: list[str], *, called: str = "") -> str:
-    """Run a command to its end, and return what it printed. Complaint with its error if it failed."""
-    done = await trio.run_process(
-        command,
-        capture_stdout=True,
-        capture_stderr=True,
-        check=False,
-        cwd=PACKAGE_ROOT,
-        env=environment(),
-    )
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip()
-        raise Complaint(f"{called or command[0]} ended with {done.returncode}: {said}")
-    return done.stdout.decode(errors="replace")
-
-
-async def _started(command: list[str], log: Path) -> trio.Process:
-    """Start a process of its own session: ^C is for us, and we end it."""
-    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        return await trio.lowlevel.open_process(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=descriptor,
-            stderr=descriptor,
-            cwd=PACKAGE_ROOT,
-            env=environment(),
-            start_new_session=True,
-        )
-    finally:
-        os.close(descriptor)
-
-
 async def _stop(stage: Stage) -> None:
-    """End agent and servers, the agent first; what does not end in time is killed."""
-    for process in filter(None, (stage.agent, *(server.process for server in stage.servers))):
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-            with trio.move_on_after(END_S - 5):
-                await process.wait()
-        if process.poll() is None:
-            process.kill()
-            await process.wait()
-
-
-def environment() -> dict[str, str]:
-    """Return our environment without settings, for the demo's own shall hold, and without a way around."""
-    pairs = first_environment().items()
-    ours = {
-        os.fsdecode(k): os.fsdecode(v) for k, v in pairs if not k.startswith(b"MESHTRIO_") or b"TEST" in k
-    }
-    # A proxy that somebody has set would fetch the pages, from outside the mesh.
-    return {**ours, "no_proxy": "*"}
-
-
-def _nginx() -> str | None:
-    return shutil.which("nginx", path="/usr/sbin:/usr/bin:/usr/local/sbin:/usr/local/bin")
+    """End everything: the workload while it can still say goodbye to the agent, then the agent."""
+    for process in (stage.meshed, stage.agent, *(server.process for server in stage.servers)):
+        if process is not None:
+            await players.ended(process)
 
 
 def _free_port(host: str) -> int:

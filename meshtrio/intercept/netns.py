@@ -43,6 +43,23 @@ class Netns:
         return cls(os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
 
     @classmethod
+    def fresh(cls) -> Self:
+        """Make a namespace in which nothing is yet, not even `lo` up. NetnsError if that is not allowed."""
+        home = Netns.current()
+        if _libc.unshare(CLONE_NEWNET):
+            home.close()
+            raise NetnsError(f"cannot make a network namespace: {os.strerror(ctypes.get_errno())}")
+        try:
+            descriptor = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        finally:
+            # As in `entered`: nobody goes on in a namespace that is not his.
+            try:
+                _setns(home.descriptor)
+            except OSError:
+                os.abort()
+        return cls(descriptor, home=home)
+
+    @classmethod
     def at(cls, path: str) -> Self:
         """Open a namespace by path (/run/netns/NAME, /proc/PID/ns/net). NetnsError if it is none."""
         try:

@@ -78,12 +78,12 @@ def run(start: Callable[..., subprocess.Popen[bytes]]) -> Run:
     """Run `meshtrio ...` to its end."""
 
     def whole(
-        *words: str, given: bytes | None = None, **options: object
+        *words: str, given: bytes | None = None, wait_s: float = 60, **options: object
     ) -> subprocess.CompletedProcess[bytes]:
         if given is not None:
             options["stdin"] = subprocess.PIPE
         process = start(*words, **options)
-        out, err = process.communicate(given, timeout=60)
+        out, err = process.communicate(given, timeout=wait_s)
         return subprocess.CompletedProcess(words, process.returncode, out, err)
 
     return whole

@@ -29,7 +29,7 @@ def _nothing_is_left() -> Iterator[None]:
 @pytest.mark.parametrize("rung", ["ebpf", "nft"])
 @pytest.mark.slow
 def test_once_as_json(run: Run, rung: str) -> None:
-    done = run("demo", "--once", "--json", "--rung", rung)
+    done = run("demo", "--once", "--json", "--rung", rung, wait_s=150)
     told = json.loads(done.stdout)
     assert (done.returncode, told["ok"], told["rung"]) == (0, True, rung), done.stderr.decode()
     assert {step["ok"] for step in told["steps"]} == {True}
@@ -41,6 +41,15 @@ def test_once_as_json(run: Run, rung: str) -> None:
     assert dialled == {"10.96.0.10:80", "[fd00:96::10]:80"}
     assert [one["health"] for one in told["endpoints"]].count("unhealthy") == 1
     assert {one["rung"] for one in told["connections"]} == {rung}
+    secured = {(one["direction"], one["peer"].rpartition("/")[2]): one for one in told["secured"]}
+    assert set(secured) == {("outbound", "pantry"), ("inbound", "cook"), ("inbound", "guest")}
+    assert {one["tls"] for one in secured.values()} == {"TLSv1.3"}
+    ends = {who: (one["outcome"], one["flag"]) for (_, who), one in secured.items()}
+    assert ends == {"pantry": ("carried", "-"), "cook": ("carried", "-"), "guest": ("denied", "UAEX")}
+    assert {one["rung"] for one in secured.values()} == {rung}
+    assert told["capture"]["frames"] > 100
+    names = {step["name"] for step in told["steps"]}
+    assert {"cook calls pantry", "guest may not", "rotation under load", "capture of the wire"} <= names
     assert [one["name"] for one in told["processes"]] == ["agent", "worker 0"]
     assert all(one["rss_bytes"] > 1_000_000 for one in told["processes"])
 
@@ -55,11 +64,11 @@ def test_kept_until_it_is_interrupted(start: Callable[..., subprocess.Popen[byte
         assert line, words
         words += line
     process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=30)
-    assert process.returncode == 0
+    out, err = process.communicate(timeout=30)
     text = out.decode()
+    assert process.returncode == 0, f"{text}\n{err.decode()}"
     shown = ("$ meshtrio services", "240.240.", "$ meshtrio endpoints shop", "HTTP 404")
-    for head in ("CAUGHT", "ENDPOINT CHOSEN", "OUTCOME", "RSS", "worker 0", *shown):
+    for head in ("CAUGHT", "ENDPOINT CHOSEN", "OUTCOME", "CIPHER", "UAEX", "RSS", "worker 0", *shown):
         assert head in text
     assert text.splitlines()[-1] == "all of it happened"
 

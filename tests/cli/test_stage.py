@@ -1,7 +1,5 @@
 """What the demo plays on: real processes, and nothing of them afterwards."""
 
-import json
-import os
 import shutil
 import socket
 from pathlib import Path
@@ -9,16 +7,21 @@ from pathlib import Path
 import pytest
 import trio
 
+from meshtrio.cli import players
 from meshtrio.cli import stage as module
 from meshtrio.cli.complaint import Complaint
-from meshtrio.cli.props import SHOP, VIP4
-from meshtrio.cli.stage import Stage, environment, staged
+from meshtrio.cli.props import COOK, PANTRY_PORT, PANTRY_VIP, SECRET, SHOP, VIP4
+from meshtrio.cli.stage import Stage, staged
 
 pytestmark = pytest.mark.world
 
 
 def leavings(stage: Stage) -> list[str]:
-    pids = [process.pid for process in (stage.agent, *(one.process for one in stage.servers)) if process]
+    pids = [
+        process.pid
+        for process in (stage.agent, stage.meshed, *(one.process for one in stage.servers))
+        if process
+    ]
     processes = [str(pid) for pid in pids if Path(f"/proc/{pid}").exists()]
     return [*processes, *(str(path) for path in (stage.folder, stage.pins) if path.exists())]
 
@@ -26,18 +29,23 @@ def leavings(stage: Stage) -> list[str]:
 @pytest.mark.parametrize("with_nginx", [True, False])
 async def test_three_servers_and_an_agent(with_nginx: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not with_nginx:
-        monkeypatch.setattr(module, "_nginx", lambda: None)
+        monkeypatch.setattr(players, "nginx", lambda: None)
     monkeypatch.setenv("MESHTRIO_RUNG", "nft")  # settings of the caller do not reach the demo
     async with staged("ebpf") as stage:
         assert stage.program == ("nginx" if with_nginx else "python http.server")
         status = await stage.ask("/v1/status")
-        assert (status["rung"]["in_use"], status["catalog"]["endpoints"]) == ("ebpf", 5)
+        assert (status["rung"]["in_use"], status["catalog"]["endpoints"]) == ("ebpf", 6)
         assert [one.name for one in stage.servers] == ["apple", "birch", "cedar"]
         answers = await stage.run_inside("curl", "-sS", *[f"http://{VIP4}/"] * 2)
         assert len(answers) == 2 and set(answers) <= {"apple", "birch", "cedar"}
         with pytest.raises(Complaint, match=r"sh ended with 3: said so"):
             await stage.run_inside("sh", "-c", "echo said so >&2; exit 3")
         assert f"{VIP4}" in await stage.run("services")
+        assert stage.wire is not None
+        with trio.fail_after(20):
+            while not stage.wire.listens(PANTRY_PORT):
+                await trio.sleep(0.02)
+        assert await stage.run_as(COOK, "curl", "-sS", f"http://{PANTRY_VIP}/") == [SECRET]
         stopped = await stage.stop_server(0)
         assert stopped.process.returncode is not None
     assert leavings(stage) == []
@@ -94,11 +102,3 @@ async def test_an_agent_that_does_not_come_up_is_told_with_its_words(monkeypatch
             async with staged("ebpf"):
                 pytest.fail("it came up")
     assert leavings(seen[0]) == []
-
-
-def test_the_environment_is_that_of_the_caller_without_settings() -> None:
-    made = environment()
-    assert made["no_proxy"] == "*"
-    assert made["PATH"] == os.environ["PATH"]
-    assert [name for name in made if name.startswith("MESHTRIO_")] in ([], ["MESHTRIO_TEST_RUN"])
-    json.dumps(made)

@@ -135,3 +135,14 @@ def test_closing_twice_closes_nothing_of_others(other: Netns) -> None:
     for descriptor in still:
         os.close(descriptor)
     assert still == taken
+
+
+def test_a_fresh_one_is_empty_and_somewhere_else() -> None:
+    before = here()
+    fresh = Netns.fresh()
+    assert here() == before
+    assert not fresh.is_own and fresh.inode != before
+    with fresh.entered():
+        assert here() == fresh.inode
+        assert len(Path("/proc/thread-self/net/dev").read_text().splitlines()) == 3  # two of heading, and lo
+    fresh.close()
