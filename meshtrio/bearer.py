@@ -7,6 +7,7 @@ import enum
 from collections import Counter
 
 import trio
+from msgspec.structs import replace
 
 from meshtrio.identity.plan import Now, Plan
 from meshtrio.identity.rotation import ASKING, State
@@ -52,6 +53,10 @@ class Bearer:
         if self._wish is not Wish.REVOKED:
             self._wish = wish
         self._scope.cancel()
+
+    def tolerate(self, skew_s: float) -> None:
+        """Let other clocks differ from ours by so much before its certificate counts as ended."""
+        self.plan = replace(self.plan, skew_s=skew_s)
 
     def wake(self) -> None:
         """Let its task look at the clocks anew."""

@@ -77,6 +77,9 @@ class Identities:
         if settings == self.settings:
             return
         self.settings = settings
+        for bearer in self.bearers.values():
+            bearer.tolerate(settings.skew_s)
+            bearer.wake()
         if self.trusting is not None:
             self.trusting.reconfigure(settings)
 
@@ -96,6 +99,7 @@ class Identities:
             self._hand_on(Credentials(number, why=str(fault)))
             return
         bearer = self.bearers[number] = Bearer(number, name, own)
+        bearer.tolerate(self.settings.skew_s)
         self._come.set()
         with trio.move_on_after(0 if self._late else FIRST_S):
             while not (bearer.plan.serves or bearer.error):
@@ -155,7 +159,9 @@ class Identities:
         self._trusts(trusting.trust)
         self.issuer = self._renewing.issuer = issuer = open_issuer(lambda: self.settings, self._wall_now)
         self._renewing.trust = lambda: trusting.trust
-        await self._renewing.recall()
+        kept = await self._renewing.recall()
+        if kept is not None:
+            trusting.own(kept)  # until the source says what holds now
         begun = _Begun()
         async with trio.open_nursery() as tasks:
             tasks.start_soon(trusting.run)

@@ -22,6 +22,7 @@ from meshtrio.observe import audit, log
 
 if TYPE_CHECKING:
     # Certificates cost an agent that has no identities 12 MB.
+    from meshtrio.identity.bundle import Bundle
     from meshtrio.identity.trust import Trust
     from meshtrio.issuers.cache import Cache
 
@@ -78,11 +79,13 @@ class Renewing:
         serial = bearer.issued.serial if bearer.issued is not None else 0
         return revoked_now.has_serial(serial, wall) or revoked_now.has_id(bearer.spiffe_id, wall)
 
-    async def recall(self) -> None:
-        """Read what is kept on disk, if that is wanted."""
+    async def recall(self) -> "Bundle | None":
+        """Read what is kept on disk, if that is wanted; return the roots of our trust domain from there."""
         cache = self._cache()
-        if cache is not None:
-            self._cached = await trio.to_thread.run_sync(cache.load, self._wall_now())
+        if cache is None:
+            return None
+        self._cached = await trio.to_thread.run_sync(cache.load, self._wall_now())
+        return await trio.to_thread.run_sync(cache.load_roots, self._settings().trust_domain)
 
     def _turn(self, bearer: Bearer) -> Turn:
         wish = bearer.taken_wish()
@@ -160,6 +163,10 @@ class Renewing:
             return
         try:
             await trio.to_thread.run_sync(cache.save, made)
+            trust = self.trust() if self.trust is not None else None
+            roots = trust.bundle(trust.own) if trust is not None else None
+            if roots is not None:
+                await trio.to_thread.run_sync(cache.save_roots, roots)
         except OSError as cause:
             why = cause.strerror or str(cause)
             log.rarely("a certificate cannot be kept on disk", spiffe_id=str(made.spiffe_id), why=why)

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import trio
+from msgspec.structs import replace
+from trio.testing import MockClock
 
 from meshtrio.identity.spiffe import parse
 from meshtrio.issuers.cache import Cache
@@ -39,6 +41,26 @@ async def test_a_certificate_of_before_is_used_while_the_authority_is_down(
         assert node.credentials[1].chain == before.chain
         assert node.identities.bearers[1].source == "cache"
         assert str(node.proves()) == WEB
+
+
+async def test_the_roots_of_before_hold_while_the_authority_is_away(node: Node, tmp_path: Path) -> None:
+    """Without them a certificate on disk would prove nothing, and nobody would be believed."""
+    node.clerk.takes_s = 0
+    async with living(node):
+        await node.enter()
+        with trio.fail_after(2):
+            while Cache(tmp_path / "cache").load_roots("td") is None:
+                await trio.sleep(0.01)
+    again = Node(cache="disk", directory=str(tmp_path))
+
+    async def silent(news: object, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        await trio.sleep_forever()
+
+    again.clerk.down, again.clerk.run = "no answer", silent  # type: ignore[method-assign]
+    async with living(again):
+        await again.enter()
+        assert again.trusted.bundles == node.trusted.bundles != {}
+        assert str(again.proves()) == WEB
 
 
 async def test_past_two_thirds_another_is_asked_for_at_once(node: Node, tmp_path: Path) -> None:
@@ -97,3 +119,21 @@ async def test_nothing_is_written_unless_it_is_asked_for(tmp_path: Path) -> None
         await node.enter()
         await trio.sleep(0.05)
     assert list(tmp_path.iterdir()) == []
+
+
+async def test_a_certificate_serves_no_longer_than_other_clocks_may_differ(autojump_clock: MockClock) -> None:
+    """Later nobody would believe it, and connections would fail at the other side, with no reason here."""
+    node = Node(skew_s=0.0, life_s=1000.0)
+    async with living(node):
+        await node.enter()
+        while not node.serves():
+            await trio.sleep(0.1)
+        node.clerk.down = "no answer"
+        await trio.sleep(995)
+        assert node.serves()
+        await trio.sleep(70)
+        assert not node.serves()
+        assert "expired" in node.credentials[1].why
+        node.identities.reconfigure(replace(node.identities.settings, skew_s=3600.0))
+        await trio.sleep(1)
+        assert node.serves()

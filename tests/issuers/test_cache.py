@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from meshtrio.identity.bundle import make_bundle
 from meshtrio.identity.spiffe import parse
 from meshtrio.issuers.cache import Cache
 from meshtrio.issuers.issuer import Issued, Wanted
@@ -42,3 +43,18 @@ def test_what_is_broken_is_not_there(tmp_path: Path) -> None:
     path.write_bytes(text)
     path.rename(tmp_path / "other.json")
     assert cache.load(NOW) == {}, "a file that stands under another's name"
+
+
+def test_roots_are_kept_beside_certificates(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "cache")
+    assert cache.load_roots("td") is None
+    bundle = make_bundle("td", (root().certificate, root(number=2).certificate), 7)
+    cache.save_roots(bundle)
+    cache.save_roots(bundle)
+    assert cache.load_roots("td") == bundle
+    assert cache.load(NOW) == {}, "they are no certificate of anybody"
+    (path,) = (tmp_path / "cache").iterdir()
+    assert path.stat().st_mode & 0o777 == 0o600
+    for broken in (b"", b"{}", b'{"keys": []}', b"\xff", path.read_bytes()[:-9]):
+        path.write_bytes(broken)
+        assert cache.load_roots("td") is None
