@@ -165,7 +165,7 @@ class Keyring:
             return
         if news.chain:
             try:
-                Proof(news, b"", tls_1_2=False)
+                _context(ssl.PROTOCOL_TLS_SERVER, news, b"", tls_1_2=False)
             except (ValueError, OSError) as fault:
                 # OpenSSL's words name its own functions, never what it was given.
                 log.warning("a certificate cannot be used", workload=news.workload, why=str(fault))
