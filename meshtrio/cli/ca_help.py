@@ -20,7 +20,7 @@ Of the configuration are used: identity.trust_domain, template, directory, root_
 life_s, skew_s and audit; discovery.kubernetes.kubeconfig and context; log. Root files are read again when
 they change.
 
-\\b
+\b
 Examples:
   meshtrio ca run --name ca.example.org
   meshtrio ca run --set identity.trust_domain=example.org --set identity.audit=/var/log/meshtrio-ca.json

@@ -9,6 +9,7 @@ tickets open nothing, and what was verified in a full handshake holds for as lon
 """
 
 import base64
+import gc
 import math
 import os
 import ssl
@@ -157,6 +158,9 @@ class Keyring:
         except ValueError as fault:
             log.warning("what was told of trust is not taken", why=str(fault))
             return
+        if self._trust is None:
+            # What was imported for this stays; to look it through again and again would hold connections up.
+            gc.freeze()
         self._trusted, self._trust, self._roots = news, trust, roots
         self._proofs.clear()
 
