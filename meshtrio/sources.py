@@ -51,7 +51,7 @@ class Sources:
         self._publisher = publisher
         self._published = published
         vips = Vips()
-        self.hub = Hub(Merge(vips), self._publish)
+        self.hub = Hub(Merge(vips), self._publish, publisher.asked_for)
         registration = config.discovery.registration
         self.registering = Registering(
             replace(registration, state="") if private else registration, self.hub, vips

@@ -6,7 +6,7 @@ keys, bounded by the catalog. Does not know how any source comes by its news.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Set
 
 import trio
 
@@ -19,8 +19,16 @@ from meshtrio.observe import log
 
 GATHER_S = 0.01
 """How long the first change waits for others of the same burst."""
-APART_S = 0.05
-"""How long two snapshots are apart at least."""
+APART_S = 0.04
+"""How long two snapshots are apart at least. Less than the streams of Kubernetes gather, with the time that
+publishing takes: else what they have gathered would wait here once more."""
+BURST = 16
+"""So many services that change between two snapshots are a burst. It becomes one snapshot, unless it concerns
+what workloads of this node use: nobody else waits for the news."""
+LULL_S = 0.1
+"""A burst is over when in so long a time fewer come than make one."""
+BURST_S = 0.5
+"""How long a burst waits at most."""
 LOOK_S = 0.5
 """How often it is looked whether a source is lost or back."""
 AT_ONCE = 256
@@ -35,13 +43,17 @@ many."""
 class Hub:
     """All sources' words, and the snapshot made of them."""
 
-    def __init__(self, merge: Merge, publish: Callable[[Snapshot], None]) -> None:
-        """Begin with an empty catalog; `publish` gets each new snapshot."""
+    def __init__(
+        self, merge: Merge, publish: Callable[[Snapshot], None], in_use: Callable[[], Set[str]] = frozenset
+    ) -> None:
+        """Begin with an empty catalog; `publish` gets each new snapshot. `in_use` gives the keys of services
+        whose news are waited for."""
         self.merge = merge
         self.streams: dict[str, dict[str, Stream]] = {}
         """By source, by name."""
         self.snapshot = Snapshot()
         self._publish = publish
+        self._in_use = in_use
         self._changed: set[str] = set()
         self._news = trio.Event()
 
@@ -71,6 +83,16 @@ class Hub:
                 self._news = trio.Event()
                 await self.publish_changed()
                 await trio.sleep(APART_S - GATHER_S)
+                await self._burst_over()
+
+    async def _burst_over(self) -> None:
+        """Wait until a burst is over, if there is one that nobody here waits for."""
+        before, came = 0, len(self._changed)
+        with trio.move_on_after(BURST_S):
+            while came >= BURST and not self._changed & self._in_use():
+                before += came
+                await trio.sleep(LULL_S)
+                came = len(self._changed) - before
 
     async def publish_changed(self) -> None:
         """Publish what has changed without waiting for more, as the first words at start want it.

@@ -29,8 +29,9 @@ class Pace(msgspec.Struct, frozen=True):
     """A watch that lasted so long was well, even if it brought nothing."""
     least_s: float = 0.5
     """A watch that is ended sooner, and brought nothing, is a failure."""
-    gather_s: float = 0.02
-    """How long news of a stream are gathered after some were folded; what comes first is folded at once."""
+    gather_s: float = 0.05
+    """How long news of a stream are gathered after some were folded; what comes first is folded at once.
+    Each turn costs 1 ms, and two snapshots are 40 ms apart at least."""
     begin_s: float = 8.0
     """How long the first word waits for what only adds to it."""
 

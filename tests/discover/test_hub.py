@@ -1,5 +1,6 @@
 """News in, snapshots out: batched, complete, and with a source's loss noticed."""
 
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -16,10 +17,12 @@ from meshtrio.discover import hub as module
 from meshtrio.discover.hub import (
     APART_S,
     AT_ONCE,
+    BURST_S,
     ENDS_A_SNAPSHOT,
     ENDS_AT_ONCE,
     GATHER_S,
     LOOK_S,
+    LULL_S,
     Hub,
 )
 
@@ -92,6 +95,55 @@ async def test_a_burst_is_one_snapshot(
     sink.say({}, complete=True)
     await trio.sleep(5)
     assert [len(snapshot) for _, snapshot in listener.heard] == [len(names), 0]
+
+
+async def trickle(sink: module.Sink, count: int, name: str = "s") -> None:
+    """Say another service each millisecond: a burst, as a watch brings it."""
+    for number in range(count):
+        sink.say({f"default/{name}{number}": service(f"{name}{number}")})
+        await trio.sleep(0.001)
+
+
+async def test_of_a_burst_the_first_change_comes_at_once_and_the_rest_when_it_is_over(
+    hub: Hub, listener: Listener, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    nursery.start_soon(hub.run)
+    sink = hub.sink("kubernetes")
+    await trickle(sink, 300)
+    await trio.sleep(1)
+    assert [len(snapshot) for _, snapshot in listener.heard] == [10, 300]
+    assert listener.times[1] <= 0.3 + 2 * LULL_S
+
+
+async def test_a_burst_without_end_is_published_now_and_then(
+    hub: Hub, listener: Listener, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    nursery.start_soon(hub.run)
+    await trickle(hub.sink("kubernetes"), 3000)
+    times = [0.0, *listener.times, 3.0]
+    gaps = [after - before for before, after in pairwise(times)]
+    assert max(gaps) <= BURST_S + APART_S + GATHER_S + 0.005
+    assert len(listener.heard) <= 2 + 3 / BURST_S
+
+
+async def test_a_burst_that_concerns_what_is_in_use_does_not_wait(
+    listener: Listener, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    hub = Hub(Merge(Vips()), listener, lambda: {"default/used"})
+    nursery.start_soon(hub.run)
+    sink = hub.sink("kubernetes")
+    nursery.start_soon(trickle, sink, 1000)
+    await trio.sleep(0.25)
+    for host in range(1, 20):
+        said = trio.current_time()
+        sink.say({"default/used": service("used", host)})
+        await trio.sleep(LULL_S + APART_S + 2 * GATHER_S)
+        told = [
+            at
+            for at, snapshot in listener.heard
+            if snapshot.service("default/used") == hub.merge.merged("default/used")
+        ]
+        assert told[0] - said <= LULL_S + APART_S + GATHER_S
 
 
 async def test_a_burst_of_very_many_endpoints_is_published_in_parts_and_holds_up_nobody(
