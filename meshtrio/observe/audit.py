@@ -123,12 +123,17 @@ def record(kind: str, **fields: object) -> None:
 
 
 def ended(connections: Sequence[Connection], omitted: int, ids: Callable[[], Mapping[str, str]]) -> None:
-    """Note which of these connections were refused for who somebody is or is not; `ids` gives those of our
-    workloads. Without a file they are in the log already: workers log how connections end."""
+    """Note which of these connections were refused for who somebody is or is not, or would be.
+
+    Would be: policy is in its dry run. `ids` gives those of our workloads. Without a file this does nothing,
+    for workers log how connections end.
+    """
     if not _trail.path:
         return
     for one in connections:
         kind = _REFUSED.get(one.outcome) if one.outcome is not None else None
+        if kind is None and one.policy:
+            kind = "would be denied"  # policy.dry_run
         if kind is not None:
             told = {name: getattr(one, name) for name in _TOLD}
             outcome = one.outcome.value if one.outcome is not None else ""
