@@ -42,8 +42,8 @@ def test_program_works_through_the_mesh(program: Program, rung: str) -> None:
 
 
 @pytest.mark.world
-@pytest.mark.slow
-@pytest.mark.parametrize("rung", ["ebpf", pytest.param("nft", marks=pytest.mark.soak)])
+@pytest.mark.soak
+@pytest.mark.parametrize("rung", ["ebpf", "nft"])
 @pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.name)
 def test_program_works_through_the_mesh_by_ipv6(program: Program, rung: str) -> None:
     through_the_mesh(program, rung, VIP6)
