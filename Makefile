@@ -12,7 +12,7 @@ unexport PYTHONPATH PYTHONHOME PYTHONSTARTUP PYTHONDONTWRITEBYTECODE
 PY := .venv/bin/python
 PYTEST := $(PY) -m pytest
 ARGS ?=
-# Tests run in this many processes; 0 is this one alone. One of them has all tests of the kernel and the world.
+# Tests run in this many processes; 0 is this one alone. tests/support/parts.py says how they are divided.
 PARTS ?= 2
 IN_PARTS := --numprocesses $(PARTS) --dist loadfile
 SECONDS_EACH := $(if $(SECONDS),$(SECONDS),30)
