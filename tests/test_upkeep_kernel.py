@@ -50,7 +50,7 @@ async def test_with_a_kernel_its_maps_follow_services_and_settings(tmp_path: Pat
 
         assert services() == {VIP, Address.of("127.0.0.1", 8080)}
         assert excluded(9000)
-        assert [len(held) for _, held in desk.parts.fleet._table.values()] == [4, 0]
+        assert [len(held) for _, held in desk.parts.fleet._table.values()] == [5, 0]
         desk.write_services()
         desk.write_config(exclude={"outbound_ports": [9001]})
         await eventually(lambda: excluded(9001) and not services())
