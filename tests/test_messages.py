@@ -13,8 +13,10 @@ from meshtrio.messages import (
     CloseDoor,
     Connection,
     Count,
+    Credentials,
     Drain,
     Forget,
+    Handshakes,
     KnowWorkload,
     Live,
     Maps,
@@ -27,6 +29,7 @@ from meshtrio.messages import (
     Tally,
     ToAgent,
     ToWorker,
+    Trusted,
     WorkloadName,
 )
 from meshtrio.outcome import Outcome
@@ -53,6 +56,9 @@ TO_WORKER = [
     OpenDoor(1, "inbound", "nft", 4026531840, WorkloadName(7, "shop"), 2, transparent=True),
     CloseDoor(1),
     KnowWorkload(WorkloadName(7, "")),
+    Credentials(7, "spiffe://td/ns/shop/sa/web", (b"leaf", b"signing"), b"key", 1800000000.0),
+    Credentials(7, why="the CA does not answer"),
+    Trusted("td", {"td": (b"root",)}, {"5d2c": 0.0}, {"spiffe://td/ns/shop/sa/gone": 1800000000.0}),
     Resolved(HERE, None),
     Resolved(HERE, Found(SERVICE, PORT, ENDPOINT)),
     Drain(2.5),
@@ -63,6 +69,7 @@ TO_AGENT = [
     Resolve(HERE),
     Forget(HERE),
     Tally([Count("outbound", "shop", "default/web", Outcome.LIMIT, 1, 2, 3)], [ENDED], 4, 5),
+    Tally([], [], handshakes=[Handshakes("inbound", "resumed", 3)]),
     Live(9, [ENDED], 1),
 ]
 SAID = [(message, ToWorker) for message in TO_WORKER] + [(message, ToAgent) for message in TO_AGENT]
@@ -90,3 +97,9 @@ def test_every_message_is_a_value() -> None:
     ]
     assert structs
     assert [one.__name__ for one in structs if not one.__struct_config__.frozen] == []
+
+
+def test_a_key_is_not_shown() -> None:
+    shown = repr(Credentials(7, "spiffe://td/ns/shop/sa/web", (b"leaf",), b"secret key"))
+    assert "secret" not in shown
+    assert "spiffe://td/ns/shop/sa/web" in shown

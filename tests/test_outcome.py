@@ -3,7 +3,7 @@
 from meshtrio.outcome import Outcome
 
 # Response flags as Envoy's access log documents them.
-ENVOY = {"-", "DC", "DPE", "LR", "NR", "SI", "UC", "UF", "UH", "UO"}
+ENVOY = {"-", "DC", "DPE", "LR", "NR", "SI", "UAEX", "UC", "UF", "UH", "UO"}
 
 
 def test_every_outcome_has_a_flag_that_envoy_users_know() -> None:

@@ -54,6 +54,7 @@ def test_an_agent_that_is_killed_in_a_rotation_cuts_nothing(rung: str, tmp_path:
         assert mesh.ask("GET", "/v1/certs/bundle").body["keys"] == root
 
 
+@pytest.mark.soak
 def test_a_ca_that_cannot_sign_is_bridged_until_certificates_end(tmp_path: Path) -> None:
     with fort("ebpf", tmp_path, life_s=LIFE_S, skew_s=0, cache="disk") as made:
         mesh, key = made.mesh, tmp_path / "identity" / "root.key"

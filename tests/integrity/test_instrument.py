@@ -99,7 +99,8 @@ def test_relay_that_cuts_what_a_fin_ended_is_caught() -> None:
 def test_one_connection_runs_again_by_its_number() -> None:
     found = through(Fault.FLIPS_BIT).findings
     again = through(Fault.FLIPS_BIT, only=[found[0].number])
-    assert found[0] in again.findings
+    # Which byte is flipped depends on how the kernel cuts the stream.
+    assert (found[0].number, found[0].what) in {(one.number, one.what) for one in again.findings}
     assert again.connections == 1
 
 

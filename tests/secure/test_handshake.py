@@ -176,7 +176,7 @@ async def test_the_right_ca_for_another_is_not_who_was_dialled() -> None:
 @pytest.mark.parametrize("what", ["serials", "ids"])
 async def test_the_revoked_are_refused(what: str) -> None:
     told = ring()
-    news = trusted(serials={f"{77:x}": 0.0}) if what == "serials" else trusted(ids={CLIENT_ID: AT + 100})
+    news = trusted(serials={f"{77:x}": 0.0}) if what == "serials" else trusted(ids={CLIENT_ID: AT + DAY_S})
     told.learn(news)
     made, app = await met(told, context_of(shown(CLIENT_ID), client=True), we_accept=True)
     with app:
