@@ -104,6 +104,33 @@ def test_ebpf_inbound_keeps_the_local_address(maps: HandMaps, own: Netns) -> Non
                 assert door.origin(client, source) is None, "the door itself was dialled"
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_only_a_connection_that_has_arrived_is_vouched_for(family: int, maps: HandMaps, own: Netns) -> None:
+    """What was dialled may be elsewhere, or its address translated: then nobody here has that connection."""
+    with (
+        door_in(own, maps, direction="inbound") as door,
+        socket.socket(family) as app,
+        socket.socket(family) as caller,
+    ):
+        app.bind(("127.0.0.1" if family == socket.AF_INET else "::1", 0))
+        app.listen()
+        caller.connect(app.getsockname()[:2])
+        to, source = Address.of(*app.getsockname()[:2]), Address.of(*caller.getsockname()[:2])
+        elsewhere = Address(source.ip, source.port ^ 1)
+        assert not door.vouch(elsewhere, to, 7)
+        assert door.vouched(elsewhere, to) is None
+        assert door.vouch(source, to, 7)
+        assert door.vouched(source, to) == 7
+        assert door.vouched(source, to) is None
+
+
+def test_without_maps_nobody_is_vouched_for(own: Netns) -> None:
+    with door_in(own, None, rung="nft", direction="inbound") as door:
+        here = Address.of("127.0.0.1", 80)
+        assert not door.vouch(here, here, 7)
+        assert door.vouched(here, here) is None
+
+
 async def test_nft_asks_conntrack() -> None:
     with Namespace() as space, as_netns(space) as netns, program(space) as app:
         space.route_everything()
