@@ -208,6 +208,7 @@ async def _dial_one(site: Site, door: Door, endpoint: Endpoint, caller: Workload
     to, try_s = endpoint.address, site.config.timeouts.connect_try_s
     with trio.move_on_after(try_s) as patience:
         try:
+            neighbour = site.neighbour(door, endpoint)
             sock = door.outbound_socket(to)
             await dial(sock, to)
         except DialError as cause:
@@ -217,7 +218,6 @@ async def _dial_one(site: Site, door: Door, endpoint: Endpoint, caller: Workload
             raise Refused(Outcome.CONNECT_FAILED, f"no socket for {to}: {cause.strerror}") from cause
     if patience.cancelled_caught:
         raise Refused(Outcome.CONNECT_TIMEOUT, f"{to} did not answer within {try_s} s")
-    neighbour = site.neighbour(door, endpoint)
     known = site.seen_here(endpoint, neighbour)
     return await _counted(site, "outbound", site.border.out(sock, known, caller, neighbour))
 

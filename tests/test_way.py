@@ -1,6 +1,7 @@
 """World. The way of a connection through a real door to real servers; the test plays the agent."""
 
 import contextlib
+import errno
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator
@@ -261,6 +262,22 @@ async def test_without_an_agent_the_policy_decides(records: list[dict[str, Any]]
         async with on_its_way(made, server) as client:
             assert await is_reset(client)
         assert only_ending(made, records).outcome is Outcome.NO_ROUTE
+
+
+async def test_a_kernel_that_cannot_say_who_is_near_is_a_failed_dial(
+    records: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async with scene() as made, serving() as server:
+        monkeypatch.setattr(made.site.neighbours, "find", find)
+        made.catalog[VIP] = found(server)
+        async with on_its_way(made) as client:
+            assert await is_reset(client)
+        ended = only_ending(made, records)
+    assert (ended.outcome, made.bug) == (Outcome.CONNECT_FAILED, None)
+    assert "Too many open files" in ended.detail
 
 
 # Inbound

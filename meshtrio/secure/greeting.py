@@ -6,7 +6,7 @@ import trio
 
 from meshtrio.detect.detected import Detected, Protocol
 from meshtrio.detect.detector import DETECT_BYTES, Detector
-from meshtrio.secure.keyring import ALPN
+from meshtrio.route.modes import ALPN
 
 
 async def first_words(sock: socket.socket, patience_s: float) -> Detected | None:

@@ -24,7 +24,8 @@ from meshtrio.address import Address
 from meshtrio.forward.sealed import Sealed
 from meshtrio.forward.tcp import close_with_reset
 from meshtrio.observe import log
-from meshtrio.secure.keyring import ALPN, Keyring, NoIdentity, Proof
+from meshtrio.route.modes import ALPN
+from meshtrio.secure.keyring import Keyring, NoIdentity, Proof
 from meshtrio.secure.verdict import HandshakeError as HandshakeError
 from meshtrio.secure.verdict import refusal_of
 

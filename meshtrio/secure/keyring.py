@@ -20,13 +20,13 @@ from meshtrio.address import Address
 from meshtrio.config.identity import Mtls
 from meshtrio.messages import Credentials, Trusted
 from meshtrio.observe import log
+from meshtrio.route.modes import ALPN
 
 if TYPE_CHECKING:  # `cryptography` costs megabytes, which a worker without identities need not have
     from meshtrio.identity.chain import Peer
     from meshtrio.identity.spiffe import SpiffeId
     from meshtrio.identity.trust import Trust
 
-ALPN = "meshtrio/1"
 SESSIONS_BOUND = 1024
 """Sessions that one workload keeps for endpoints. Full: the one that was not used for longest goes."""
 CIPHERS_1_2 = "ECDHE+AESGCM:ECDHE+CHACHA20"

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from meshtrio.secure.keyring import ALPN, _pem
+from meshtrio.route.modes import ALPN
+from meshtrio.secure.keyring import _pem
 from tests.support.attackers import FRIEND, context_of, friend
 from tests.support.fort import (
     ANY_PORT,

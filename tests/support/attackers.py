@@ -12,7 +12,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from meshtrio.messages import Credentials
-from meshtrio.secure.keyring import ALPN, Proof
+from meshtrio.route.modes import ALPN
+from meshtrio.secure.keyring import Proof
 from tests.support.identities import LEAF, forge, key, root, signing, uris, usage
 from tests.support.namespace import Namespace
 from tests.support.rings import AT, Shown, private, shown
