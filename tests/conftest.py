@@ -96,6 +96,22 @@ def _is_part(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Collect without looking for garbage, and leave what was collected to itself: it stays until the end."""
+    gc.disable()
+    if _is_part(session.config):
+        from tests.support.parts import import_share  # as above
+
+        import_share(session.config)
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.collect()
+        gc.freeze()
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     soak = bool(config.getoption("--soak"))
     other = {item for item in items if bool(item.get_closest_marker("soak")) != soak}

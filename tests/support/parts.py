@@ -1,34 +1,38 @@
 """Shell. How a run in several processes is divided. Needs pytest-xdist, and is imported only where it runs.
 
-Tests of the kernel and of the world would meet each other in this machine. Those whose meshes stand in
-namespaces of their own are one part; those that use the machine's own, with its ports, are another.
-`meshtrio cleanup` takes orphans and empty cgroups from everybody; its tests are with those that make most of
-them. All other files go where there is room, each whole, for its tests share a mesh.
+Tests of the kernel and of the world that use the machine's own namespace, with its ports, would meet each
+other; their files are one part. All other files go where there is room, each whole, for its tests share a
+mesh: those whose meshes stand in namespaces of their own first, for they take longest. They meet nobody:
+cgroups, pins and workloads carry the process id of who tests, and `meshtrio cleanup`, which takes orphans
+and empty cgroups from everybody, is tested in a box.
 """
 
+import contextlib
 import functools
+import importlib
+import warnings
 from pathlib import Path
 
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
-APART, AT_HOME = "in namespaces of their own", "in the machine's namespace"
+AT_HOME = "in the machine's namespace"
 OF_APART = (
-    "tests/e2e/", "tests/integrity/", "tests/programs/",
-    "tests/cli/test_cleanup.py", "tests/intercept/test_kernel_pins.py", "tests/intercept/test_nft_life.py",
+    "tests/e2e/", "tests/integrity/", "tests/programs/", "tests/style/",
+    "tests/cli/test_cleanup.py", "tests/discover/test_kubernetes_partition.py",
+    "tests/intercept/test_kernel_pins.py", "tests/intercept/test_nft_life.py",
 )  # fmt: skip
 MARKS = ("pytest.mark.kernel", "pytest.mark.world")
 
 
 class ByRing(LoadFileScheduling):  # type: ignore[misc]
-    """Gives out files as they were collected, and those of the outer rings as two parts."""
+    """Gives out files as they were collected, but those of the outer rings at home as one."""
 
     def _split_scope(self, nodeid: str) -> str:
         file: str = super()._split_scope(nodeid)
-        if not is_outer(Path(self.config.rootpath, file)):
-            return file
-        return APART if file.startswith(OF_APART) else AT_HOME
+        at_home = not file.startswith(OF_APART) and is_outer(Path(self.config.rootpath, file))
+        return AT_HOME if at_home else file
 
 
 @functools.cache
@@ -45,3 +49,19 @@ def by_ring(config: pytest.Config, log: Producer) -> ByRing:
     """Divide the tests of this run. Their order is that of the collection (see conftest.py)."""
     config.option.loadscopereorder = False
     return ByRing(config, log)
+
+
+def import_share(config: pytest.Config) -> None:
+    """Import this part's share of all test files, if all are to run.
+
+    To rewrite their assertions takes longer than all the rest of the collection. What one part has rewritten
+    is bytecode on disk when the others come to it. A file that cannot be imported says so when collected.
+    """
+    if [config.rootpath / name for name in config.args] != [config.rootpath / "tests"]:
+        return
+    of_part: dict[str, object] = config.workerinput  # type: ignore[attr-defined]
+    part, parts = int(str(of_part["workerid"]).removeprefix("gw")), int(str(of_part["workercount"]))
+    for file in sorted((config.rootpath / "tests").rglob("test_*.py"))[part::parts]:
+        with contextlib.suppress(Exception, pytest.skip.Exception), warnings.catch_warnings():
+            warnings.simplefilter("error")
+            importlib.import_module(".".join(file.relative_to(config.rootpath).with_suffix("").parts))
