@@ -22,10 +22,11 @@ from typing import Any, NamedTuple, Self
 from meshtrio.intercept.nft_plan import table_name
 from tests.support.leaks import BPFFS
 from tests.support.namespace import Namespace
+from tests.support.outing import CACHE
 from tests.support.world import ROOT, VIP, VIP6, App, app, our_cgroup, unique
 
-CACHE = Path(tempfile.gettempdir(), f"meshtrio-e2e-{os.getpid()}")
-"""What this test run has compiled, so that only the first agent does; tests/e2e/conftest.py removes it."""
+CALM_S = 1.0
+"""How long an agent has for an orderly end when a test is over, before it is told to end at once."""
 
 _numbers = itertools.count()
 
@@ -171,6 +172,9 @@ class Mesh:
             self.agent.send_signal(signal.SIGCONT)
             self.agent.terminate()
             try:
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    self.agent.wait(CALM_S)
+                self.agent.terminate()  # what is carried still, nobody waits for
                 self.agent.wait(15)
             except subprocess.TimeoutExpired:
                 self.agent.kill()

@@ -13,6 +13,7 @@ import yaml
 Address = tuple[str, int]
 
 CACHE = Path(tempfile.gettempdir()) / "meshtrio-test-cache"
+"""What test runs have compiled, so that only the first agent does; it is named by the text it was made of."""
 VIP, VIP6 = "10.96.7.10", "fd00:96:7::10"
 _numbers = itertools.count(1)
 
