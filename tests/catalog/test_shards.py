@@ -1,5 +1,6 @@
 """A mapping that is replaced behaves as a dict would, and leaves every older one as it was."""
 
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
@@ -52,6 +53,8 @@ def same(shards: Shards[int, int], model: dict[int, int]) -> None:
 
 
 TestAsADict = AsADict.TestCase
+# Looking back reaches five steps; what comes after the first twenty is more of it, at three times the cost.
+TestAsADict.settings = settings(stateful_step_count=20)
 
 
 def test_what_is_not_touched_is_shared() -> None:

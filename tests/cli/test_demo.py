@@ -26,7 +26,7 @@ def _nothing_is_left() -> Iterator[None]:
     assert pinned() - before == set()
 
 
-@pytest.mark.parametrize("rung", ["ebpf", "nft"])
+@pytest.mark.parametrize("rung", ["ebpf", pytest.param("nft", marks=pytest.mark.soak)])
 @pytest.mark.slow
 def test_once_as_json(run: Run, rung: str) -> None:
     done = run("demo", "--once", "--json", "--rung", rung, wait_s=150)
@@ -56,7 +56,7 @@ def test_once_as_json(run: Run, rung: str) -> None:
 
 @pytest.mark.slow
 def test_kept_until_it_is_interrupted(start: Callable[..., subprocess.Popen[bytes]]) -> None:
-    process = start("demo", "--keep")
+    process = start("demo", "--keep", "--rung", "nft")  # what test_once_as_json leaves to the soak
     assert process.stderr is not None and process.stdout is not None
     words = b""
     while b"it goes on until ^C; try: meshtrio exec --config " not in words:
@@ -68,7 +68,8 @@ def test_kept_until_it_is_interrupted(start: Callable[..., subprocess.Popen[byte
     text = out.decode()
     assert process.returncode == 0, f"{text}\n{err.decode()}"
     shown = ("$ meshtrio services", "240.240.", "$ meshtrio endpoints shop", "HTTP 404")
-    for head in ("CAUGHT", "ENDPOINT CHOSEN", "OUTCOME", "CIPHER", "UAEX", "RSS", "worker 0", *shown):
+    heads = ("on rung nft", "CAUGHT", "ENDPOINT CHOSEN", "OUTCOME", "CIPHER", "UAEX", "RSS", "worker 0")
+    for head in (*heads, *shown):
         assert head in text
     assert text.splitlines()[-1] == "all of it happened"
 
