@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from meshtrio.catalog.probing import Target, by_service, targets
 from meshtrio.catalog.service import Service
-from meshtrio.catalog.snapshot import Snapshot, changes
+from meshtrio.catalog.snapshot import Snapshot, changed_services
 from meshtrio.config.discovery import HealthCheck
 
 
@@ -45,7 +45,7 @@ class Attention:
         else:
             touched |= now.dialled ^ before.dialled
         if now.snapshot is not before.snapshot and (self._checks or now.dialled):
-            changed = changes(before.snapshot, now.snapshot).services
+            changed = changed_services(before.snapshot, now.snapshot)
             touched |= {key for key in changed if key in self._checks or key in now.dialled}
         return touched
 

@@ -37,12 +37,15 @@ class Changes(msgspec.Struct, frozen=True):
 
 
 class Snapshot:
-    """An immutable catalog. Readers hold the old one until they are done; `version` grows by each change."""
+    """An immutable catalog. Readers hold the old one until they are done; `version` grows by each change.
 
-    __slots__ = ("_claims", "_services", "version")
+    `moved` is how many addresses came, went or became different when it was made of another one.
+    """
+
+    __slots__ = ("_claims", "_services", "moved", "version")
 
     def __init__(self) -> None:
-        self.version = 0
+        self.version = self.moved = 0
         self._services: Shards[str, Service] = Shards()
         self._claims: Shards[Address, tuple[_Claim, ...]] = Shards()
 
@@ -82,21 +85,25 @@ class Snapshot:
         assert service is not None, "a claim never outlives its service"
         return Found(service, service.port_named(claim.port_name), claim.endpoint)
 
-    def with_services(self, changed: Iterable[Service], *, removed: Collection[str] = ()) -> "Snapshot":
+    def with_services(
+        self, changed: Iterable[Service], *, removed: Collection[str] = (), since: "Snapshot | None" = None
+    ) -> "Snapshot":
         """Make a snapshot with these services put in or replaced, and the removed keys left out.
 
         The same object comes back if nothing changes. Takes time by the size of what is given. A key that is
-        both changed and removed is removed.
+        both changed and removed is removed. `since`: what this is made from in steps, all of one version.
         """
         wanted: dict[str, Service | None] = {service.key: service for service in changed}
         wanted.update(dict.fromkeys(removed))
-        services = self._services.changed(wanted)
+        since = self if since is None else since
+        services = self._services.changed(wanted, since=since._services)
         if services is self._services:
             return self
         made = Snapshot()
-        made.version = self.version + 1
+        made.version = since.version + 1
         made._services = services
-        made._claims = self._claims.changed(self._reclaimed(wanted))
+        claims = self._reclaimed(wanted)
+        made._claims, made.moved = self._claims.changed(claims, since=since._claims), len(claims)
         return made
 
     def with_only(self, services: Collection[Service]) -> "Snapshot":
@@ -108,7 +115,8 @@ class Snapshot:
         gone: dict[Address, set[_Rank]] = {}
         come: dict[Address, list[_Claim]] = {}
         for key, service in wanted.items():
-            before, after = _claims_of(self._services.get(key)), _claims_of(service)
+            held = self._services.get(key)
+            before, after = _claims_of(held, beside=service), _claims_of(service, beside=held)
             for at, claim in before.items():
                 if after.get(at) != claim:
                     gone.setdefault(at[0], set()).add(at[1])
@@ -117,19 +125,26 @@ class Snapshot:
                     come.setdefault(at[0], []).append(claim)
         # Each address once, however many services share it: an ingress can stand behind thousands.
         claims: dict[Address, tuple[_Claim, ...] | None] = {}
-        for address in gone.keys() | come.keys():
-            left_out = gone.get(address, ())
-            standing = [one for one in self._claims.get(address) or () if _rank(one) not in left_out]
-            claims[address] = tuple(sorted(standing + come.get(address, []), key=_rank)) or None
+        for address, coming in come.items():
+            left_out = gone.pop(address, ())
+            known = self._claims.get(address) or ()
+            standing = [one for one in known if _rank(one) not in left_out]
+            both = standing + coming
+            claims[address] = tuple(sorted(both, key=_rank) if len(both) > 1 else both)
+        for address, left_out in gone.items():
+            known = self._claims.get(address) or ()
+            claims[address] = tuple(one for one in known if _rank(one) not in left_out) or None
         return claims
 
 
 def changes(old: Snapshot, new: Snapshot) -> Changes:
     """Say what differs. Where one snapshot came from the other, only what they do not share is looked at."""
-    return Changes(
-        frozenset(new._services.differing(old._services)),
-        frozenset(new._claims.differing(old._claims)),
-    )
+    return Changes(changed_services(old, new), frozenset(new._claims.differing(old._claims)))
+
+
+def changed_services(old: Snapshot, new: Snapshot) -> frozenset[str]:
+    """Say whose services differ, by key: what `changes` says of them, which costs least."""
+    return frozenset(new._services.differing(old._services))
 
 
 def _rank(claim: _Claim) -> _Rank:
@@ -138,16 +153,23 @@ def _rank(claim: _Claim) -> _Rank:
     return endpoint is not None, claim.key, claim.port_name, endpoint.id if endpoint else ""
 
 
-def _claims_of(service: Service | None) -> dict[tuple[Address, _Rank], _Claim]:
+def _claims_of(service: Service | None, *, beside: Service | None) -> dict[tuple[Address, _Rank], _Claim]:
+    """List what a service claims, but for the endpoints that it has in common with what it is beside of."""
     # By rank and not in a set: to hash a claim is to hash all that its endpoint says.
     claims: dict[tuple[Address, _Rank], _Claim] = {}
     if service is None:
         return claims
     key = service.key
+    # Those of one port that did not change are the same objects, if whoever made them is thrifty.
+    common = {port.name: {*map(id, port.endpoints)} for port in beside.ports} if beside else {}
     for port in service.ports:
         claim = _Claim(key, port.name, None)
         for vip in service.vips:
             claims[Address(vip, port.port), _rank(claim)] = claim
+        same = common.get(port.name, ())
         for endpoint in port.endpoints:
-            claims[endpoint.address, (True, key, port.name, endpoint.id)] = _Claim(key, port.name, endpoint)
+            if id(endpoint) not in same:
+                claims[endpoint.address, (True, key, port.name, endpoint.id)] = _Claim(
+                    key, port.name, endpoint
+                )
     return claims

@@ -1,5 +1,7 @@
 """A mapping that is replaced behaves as a dict would, and leaves every older one as it was."""
 
+import sys
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -27,6 +29,18 @@ class AsADict(RuleBasedStateMachine):
         assert (new is old) == (model == expected)
         differing = {key for key in model.keys() | expected.keys() if model.get(key) != expected.get(key)}
         assert set(new.differing(old)) == differing
+        self.history.append((new, model))
+
+    @rule(steps=st.lists(CHANGES, max_size=4))
+    def change_in_steps(self, steps: list[dict[int, int | None]]) -> None:
+        base, expected = self.history[-1]
+        new, model = base, expected
+        for changes in steps:
+            wanted = {**model, **changes}
+            model = {key: value for key, value in wanted.items() if value is not None}
+            new = new.changed(changes, since=base)
+            differing = {key for key in model.keys() | expected.keys() if model.get(key) != expected.get(key)}
+            assert sorted(new.differing(base)) == sorted(differing)
         self.history.append((new, model))
 
     @rule(back=st.integers(1, 5))
@@ -62,3 +76,13 @@ def test_what_is_not_touched_is_shared() -> None:
     new = old.changed({5: 6, 7: None})
     unshared = [at for at, (a, b) in enumerate(zip(old._row, new._row, strict=True)) if a is not b]
     assert unshared == [5, 7]
+
+
+def test_a_mapping_made_in_steps_does_not_keep_what_it_was_made_from() -> None:
+    value = [1]
+    base: Shards[int, list[int]] = Shards[int, list[int]]().changed({1: value, 2: [2]})
+    new = base.changed({1: [3]}, since=base).changed({2: [4]}, since=base)
+    assert sorted(new.differing(base)) == [1, 2]
+    held = sys.getrefcount(value)
+    del base
+    assert sys.getrefcount(value) == held - 1

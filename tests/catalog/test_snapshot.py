@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from meshtrio.address import Address
 from meshtrio.catalog.service import Endpoint, Found, Health, Service, ServicePort
-from meshtrio.catalog.snapshot import Changes, Snapshot, changes
+from meshtrio.catalog.snapshot import Changes, Snapshot, changed_services, changes
 
 
 def endpoint(text: str) -> Endpoint:
@@ -96,6 +96,19 @@ def test_a_change_makes_a_new_version_and_leaves_the_old_one_alone() -> None:
     assert changes(BOTH, BOTH) == Changes(frozenset(), frozenset())
 
 
+def test_several_steps_are_one_version_and_tell_what_differs_in_the_end() -> None:
+    other = service("web", ("10.96.0.10", "fd00:96::10"), endpoints=("10.0.0.7:8080",))
+    new = BOTH
+    for step in (other, service("new"), WEB):
+        new = new.with_services([step], since=BOTH)
+        assert new.version == 2
+    assert changes(BOTH, new) == Changes(frozenset({"default/new"}), frozenset())
+    left = new.with_services([], removed=["default/db"], since=BOTH)
+    assert left.moved == 2
+    assert changed_services(BOTH, left) == {"default/new", "default/db"}
+    assert changes(BOTH, left).addresses == {at("10.96.0.11:5432"), at("10.0.0.2:5432")}
+
+
 def test_an_endpoint_that_only_changes_its_health_is_told() -> None:
     ill = msgspec.structs.replace(WEB.ports[0].endpoints[0], health=Health.UNHEALTHY)
     port = msgspec.structs.replace(WEB.ports[0], endpoints=(ill, WEB.ports[0].endpoints[1]))
@@ -121,6 +134,12 @@ def test_exactly_these_are_left() -> None:
     assert len(BOTH.with_only([])) == 0
 
 
+def shared(one: Service, kept: dict[Endpoint, Endpoint]) -> Service:
+    """Give the service with endpoints that are the same objects as equal ones before."""
+    ends = tuple(kept.setdefault(end, end) for end in one.endpoints)
+    return msgspec.structs.replace(one, ports=(msgspec.structs.replace(one.ports[0], endpoints=ends),))
+
+
 ADDRESSES = st.lists(st.integers(1, 4).map(lambda n: f"10.0.0.{n}:80"), max_size=3, unique=True).map(tuple)
 VIPS = st.lists(st.integers(1, 4).map(lambda n: f"10.0.0.{n}"), max_size=2, unique=True).map(tuple)
 SERVICES = st.builds(
@@ -135,13 +154,20 @@ SERVICES = st.builds(
             st.lists(st.sampled_from("abc").map("default/".__add__), max_size=1),
         ),
         max_size=6,
-    )
+    ),
+    thrifty=st.booleans(),
 )
-def test_any_way_leads_to_the_same_catalog(steps: list[tuple[list[Service], list[str]]]) -> None:
-    """Step by step or at once, who is found at an address depends on what is there and not on how it came."""
-    snapshot = Snapshot()
+def test_any_way_leads_to_the_same_catalog(
+    steps: list[tuple[list[Service], list[str]]], thrifty: bool
+) -> None:
+    """Step by step or at once, who is found at an address depends on what is there and not on how it came.
+
+    Nor on whether equal endpoints are one object.
+    """
+    snapshot, kept = Snapshot(), dict[Endpoint, Endpoint]()
     model: dict[str, Service] = {}
-    for changed, removed in steps:
+    for drawn, removed in steps:
+        changed = [shared(one, kept) for one in drawn] if thrifty else drawn
         snapshot = snapshot.with_services(changed, removed=removed)
         model.update({one.key: one for one in changed})
         for key in removed:
