@@ -92,11 +92,12 @@ def thrifty(before: Object | None, news: Object, pods: Mapping[str, Object]) -> 
 
 def _thrifty_backends(before: object, spec: BackendsSpec, pods: Mapping[str, Object]) -> BackendsSpec:
     groups_before = before.groups if isinstance(before, BackendsSpec) else ()
-    known = {one: one for group in groups_before for one in group.backends}
+    known = {one.ip: one for group in groups_before for one in group.backends}
 
     def of(backend: Backend) -> Backend:
-        if backend in known:
-            return known[backend]
+        before = known.get(backend.ip)
+        if before is not None and before == backend:
+            return before
         pod = pods.get(backend.target)
         if pod is None or pod.uid != backend.pod_uid or pod.namespace != backend.pod_namespace:
             return backend

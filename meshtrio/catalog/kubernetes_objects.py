@@ -59,6 +59,8 @@ class Kind(enum.Enum):
     POD = "pods"
     NAMESPACE = "namespaces"
 
+    __hash__ = object.__hash__  # enum's own is a Python function, called for each look at the store
+
 
 KINDS = tuple(Kind)
 
