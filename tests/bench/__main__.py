@@ -26,8 +26,9 @@ from tests.bench.mtls import MutualHAProxy
 from tests.bench.mtls_mesh import MutualMeshtrio
 from tests.bench.peer import HAProxy, Peer, RedirectedHAProxy, Unmeshed
 from tests.bench.sample import Machine, Run, Sample
-from tests.bench.scenario import ALL_NAMES, IDLE, SCENARIOS
+from tests.bench.scenario import ALL_NAMES, IDLE, SCENARIOS, rounds_of
 from tests.bench.turn import order, under_load, wait_for_quiet, when_idle
+from tests.bench.workload import Loaded
 
 PEERS: dict[str, Peer] = {
     peer.name: peer
@@ -54,12 +55,15 @@ def main(arguments: Sequence[str]) -> int:
     for line in skipped:
         err.print(f"bench: {line}")
     cores = choose_cores(os.sched_getaffinity(0))
+    if options.realtime:
+        # All that is started inherits it. The lowest priority is above every ordinary process.
+        os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     signal.signal(signal.SIGTERM, _end)
     # Files, sockets and logs of all that is started; gone at the end, however it ends.
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         toolchain.build(folder)
-        machine = _machine(str(cores))
+        machine = _machine(f"{cores}{', before all other processes (SCHED_RR)' if options.realtime else ''}")
         samples, failures = _measure(Ground(folder, cores), peers, options, err)
     run = Run(machine, options.seconds, options.rounds, tuple(samples), (*skipped, *failures))
     _show(run, Console())
@@ -88,6 +92,12 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--retries", type=int, help="how often a disturbed turn is repeated; the calmest one counts (1)"
     )
+    parser.add_argument(
+        "--realtime",
+        action="store_true",
+        help="run all that is measured before all other processes, on a machine that is never quiet; "
+        "not for loads that fill a core, where two of ours then take turns of 100 ms",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples as JSON")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables as Markdown")
     options = parser.parse_args(arguments)
@@ -113,25 +123,30 @@ def _measure(
     ground: Ground, peers: Sequence[Peer], options: argparse.Namespace, err: Console
 ) -> tuple[list[Sample], list[str]]:
     loads = {scenario.name: scenario for scenario in SCENARIOS}
+    rounds = {name: rounds_of(name, options.rounds) for name in options.scenario}
     samples: list[Sample] = []
     failures: list[str] = []
     turns = [
         turn
-        for turn in order(peers, options.scenario, options.rounds)
+        for turn in order(peers, rounds)
         if (not isinstance(turn[2], Unmeshed) if turn[0] == IDLE else turn[2].hops in loads[turn[0]].hops)
     ]
     for done, (scenario, number, peer) in enumerate(turns, 1):
-        title = f"{scenario}, {peer.name}, round {number} of {options.rounds}"
+        title = f"{scenario}, {peer.name}, round {number} of {rounds[scenario]}"
         try:
             tries: list[Sample] = []
+            load = loads.get(scenario)
             while len(tries) <= options.retries:
-                wait_for_quiet(options.patience)
-                if scenario == IDLE:
-                    numbers = when_idle(peer, ground)
+                if not options.realtime:
+                    wait_for_quiet(options.patience)
+                if load is None:
+                    said = Loaded(when_idle(peer, ground))
                 else:
-                    numbers = under_load(peer, loads[scenario], ground, seconds=options.seconds)
-                tries.append(Sample(scenario, peer.name, number, numbers))
-                if not tries[-1].quiet.is_noisy:
+                    said = under_load(peer, load, ground, seconds=options.seconds / load.grain)
+                tries.append(Sample(scenario, peer.name, number, said.numbers, said.windows))
+                # What the host takes is seen window by window, if there are any.
+                quiet, is_windowed = tries[-1].quiet, load is not None and load.is_windowed
+                if not (quiet.is_crowded if is_windowed else quiet.is_noisy):
                     break
         except (RuntimeError, OSError, subprocess.SubprocessError) as wrong:
             failures.append(f"{title}: {wrong}")

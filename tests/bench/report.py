@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 from tests.bench.rivals import BASES, hops_of, is_nothing
 from tests.bench.sample import Run
-from tests.bench.scenario import Metric, metrics_of, title_of
-from tests.bench.statistics import NOISY_SPREAD, Spread
+from tests.bench.scenario import WINDOW_MS, Metric, metrics_of, title_of
+from tests.bench.statistics import NOISY_FOREIGN, NOISY_SPREAD, Spread
 from tests.bench.target import verdicts
+from tests.bench.windows import STOLEN_MOST_US
 
 
 class Row(NamedTuple):
@@ -113,7 +114,22 @@ def about(run: Run) -> str:
         f"{run.machine.began}, {where}; {versions}. {run.machine.pinning}; {shared}Loopback only. "
         f"Rounds: {run.rounds}, of {run.seconds} s, peer after peer, each after a second of warming up. "
         "Median (lowest-highest); ~ marks rounds that do not agree. "
-        "Ratios and differences are taken round by round."
+        "Ratios and differences are taken round by round." + _about_windows(run)
+    )
+
+
+def _about_windows(run: Run) -> str:
+    windowed = [sample for sample in run.samples if sample.windows]
+    if not windowed:
+        return ""
+    exact = all(sample.numbers["exact"] for sample in windowed)
+    return (
+        f" A fixed rate runs in windows of {WINDOW_MS} ms, in more and shorter rounds. Calm are the windows "
+        f"in which the host took at most {STOLEN_MOST_US:g} us from this machine, "
+        f"{'by its own clock' if exact else 'by /proc/stat, which does not see less than 10 ms'}, and other "
+        f"processes of the turn at most {NOISY_FOREIGN:.0%} of a core; how many "
+        "they are stands beside each peer, and where the shares differ, the numbers of calm windows flatter "
+        "who has the smaller one."
     )
 
 

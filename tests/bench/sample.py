@@ -2,6 +2,7 @@
 
 import msgspec
 
+from tests.bench import windows as calm
 from tests.bench.statistics import Quiet, Spread, difference_by_round, doubts_about, ratio_by_round, spread_of
 
 
@@ -12,6 +13,8 @@ class Sample(msgspec.Struct, frozen=True):
     peer: str
     round: int
     numbers: dict[str, float]
+    windows: tuple[calm.Window, ...] = ()
+    """Of loads at a fixed rate, in order."""
 
     @property
     def quiet(self) -> Quiet:
@@ -50,12 +53,28 @@ class Run(msgspec.Struct, frozen=True):
         return list(dict.fromkeys(sample.scenario for sample in self.samples))
 
     def by_round(self, scenario: str, peer: str, key: str) -> dict[int, float]:
-        """Give one number of one peer, by round. Empty if it has none."""
+        """Give one number of one peer, by round. Empty if it has none.
+
+        What comes from calm windows is of all rounds together, and stands as round 0.
+        """
+        if key in calm.KEYS:
+            numbers = self.pool(scenario, peer).numbers
+            return {0: numbers[key]} if key in numbers else {}
         return {
             sample.round: sample.numbers[key]
             for sample in self.samples
             if sample.scenario == scenario and sample.peer == peer and key in sample.numbers
         }
+
+    def pool(self, scenario: str, peer: str) -> calm.Pool:
+        """Put the calm windows of one peer together, of all rounds.
+
+        Where other processes of this machine used more than a little, none was calm.
+        """
+        found = [one for one in self.samples if one.scenario == scenario and one.peer == peer]
+        return calm.pooled(
+            window for one in found for window in one.windows if not one.quiet.is_crowded
+        )._replace(windows=sum(len(one.windows) for one in found))
 
     def spread(self, scenario: str, peer: str, key: str) -> Spread | None:
         """Summarise one number of one peer. None if it has none."""
@@ -76,4 +95,10 @@ class Run(msgspec.Struct, frozen=True):
         if spread is None:
             return []
         disturbances = [s.quiet for s in self.samples if s.scenario == scenario and s.peer == peer]
-        return doubts_about(spread, disturbances)
+        pool = self.pool(scenario, peer)
+        few = bool(pool.windows) and not pool.is_enough
+        return doubts_about(spread, disturbances) + (
+            [f"only {pool.calm} of {pool.windows} windows calm: the host was too noisy to tell"]
+            if few
+            else []
+        )

@@ -30,12 +30,18 @@ class Scenario(NamedTuple):
     metrics: tuple[Metric, ...]
     hops: tuple[int, ...] = (1, 2)
     """Between how many proxies it says something."""
+    grain: int = 1
+    """How many times more rounds, each so much shorter, it gets: then all peers have the same weather."""
+    is_windowed: bool = False
+    """Whether it runs in windows, of which the calm ones are chosen afterwards."""
 
-    def command(self, tools: str, address: tuple[str, int], seconds: int) -> list[str]:
+    def command(self, tools: str, address: tuple[str, int], seconds: float) -> list[str]:
         """Give the words to run against this address."""
         ip, port = address
         return [
-            word.format(tools=tools, ip=ip, url_ip=f"[{ip}]" if ":" in ip else ip, port=port, seconds=seconds)
+            word.format(
+                tools=tools, ip=ip, url_ip=f"[{ip}]" if ":" in ip else ip, port=port, seconds=f"{seconds:g}"
+            )
             for word in self.words
         ]
 
@@ -43,6 +49,7 @@ class Scenario(NamedTuple):
 CLIENT = "{tools}/client"
 CONNECT_MOST = "5000"
 """With the warming up a third of the ephemeral ports, which stay in TIME_WAIT for a minute afterwards."""
+WINDOW_MS = 100
 
 
 def _latency(key: str, label: str) -> tuple[Metric, Metric]:
@@ -125,9 +132,18 @@ SCENARIOS: tuple[Scenario, ...] = (
         "rate-1000",
         "1 KiB there and back, 1,000 a second at fixed times, 8 connections",
         "echo",
-        _client("rate", "8", "{seconds}", "1000"),
+        _client("rate", "8", "{seconds}", "1000", str(WINDOW_MS)),
         "round trip",
-        (*_latency("roundtrip", "from its time to its answer"), *_latency("late", "sent late by")),
+        (
+            *_latency("roundtrip", "from its time to its answer, all windows"),
+            *_latency("calm", "from its time to its answer, calm windows"),
+            Metric("windows", f"windows of {WINDOW_MS} ms", ""),
+            Metric("calm_windows", "calm ones", ""),
+            Metric("calm_percent", "calm ones of all", "%"),
+            *_latency("late", "sent late by"),
+        ),
+        grain=2,
+        is_windowed=True,
     ),
     Scenario(
         "http",
@@ -172,6 +188,11 @@ def idle_most(descriptors: int) -> int:
 def idle_command(tools: str, address: tuple[str, int], connections: int) -> list[str]:
     """Give the words that open so many connections and hold them until standard input ends."""
     return [f"{tools}/client", "idle", address[0], str(address[1]), str(connections)]
+
+
+def rounds_of(scenario: str, rounds: int) -> int:
+    """Say how many rounds a scenario gets when the others get so many."""
+    return rounds * next((known.grain for known in SCENARIOS if known.name == scenario), 1)
 
 
 def metrics_of(scenario: str) -> Sequence[Metric]:

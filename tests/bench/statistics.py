@@ -37,9 +37,14 @@ class Quiet(NamedTuple):
     """Of one core."""
 
     @property
+    def is_crowded(self) -> bool:
+        """Say whether other processes of this machine used enough to matter."""
+        return self.foreign > NOISY_FOREIGN
+
+    @property
     def is_noisy(self) -> bool:
-        """Say whether others took enough to matter."""
-        return self.steal > NOISY_STEAL or self.foreign > NOISY_FOREIGN
+        """Say whether others took enough to matter, on this machine or beside it."""
+        return self.steal > NOISY_STEAL or self.is_crowded
 
 
 def median(values: Sequence[float]) -> float:

@@ -1,14 +1,18 @@
 """Shell. The load generator: its percentiles are right, times run from the schedule, no byte is lost."""
 
 import json
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from tests.bench import toolchain
+from tests.bench import procfs, toolchain
 
+TICK_US = procfs.TICK_S * 1e6
+CORES = os.cpu_count() or 1
 TALLY = """
 #include "tally.h"
 int main(void)
@@ -41,12 +45,27 @@ def server(tools: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
         process.kill()
 
 
-def run(tools: Path, *words: str) -> dict[str, float]:
+def run(tools: Path, *words: str) -> dict[str, Any]:
     done = subprocess.run(
         [tools / "client", *words], capture_output=True, text=True, timeout=30, check=True, input=""
     )
-    numbers: dict[str, float] = json.loads(done.stdout)
+    numbers: dict[str, Any] = json.loads(done.stdout)
     return numbers
+
+
+def stalled(tools: Path, server: subprocess.Popen[str], words: list[str]) -> dict[str, Any]:
+    """Run at a fixed rate, and stop the server from 200 to 800 ms."""
+    command = [str(tools / "client"), "rate", "127.0.0.1", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as client:
+        stall = 'sleep 0.2; kill -STOP "$0"; sleep 0.6; kill -CONT "$0"'
+        subprocess.run(["sh", "-c", stall, str(server.pid)], check=True)
+        said, _ = client.communicate(timeout=20)
+    numbers: dict[str, Any] = json.loads(said)
+    return numbers
+
+
+def stolen_us_by_ticks() -> float:
+    return procfs.machine_time().steal_s * 1e6
 
 
 def test_percentiles_are_of_the_nearest_rank_and_long_times_do_not_wrap(tools: Path) -> None:
@@ -81,13 +100,34 @@ def test_a_stall_counts_for_all_that_should_have_been_sent_in_it(
 ) -> None:
     """Stop the server half of the time: half of the messages must be late, though few were under way."""
     process, port = server
-    words = [str(tools / "client"), "rate", "127.0.0.1", port, "2", "1", "500"]
-    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as client:
-        stall = 'sleep 0.2; kill -STOP "$0"; sleep 0.6; kill -CONT "$0"'
-        subprocess.run(["sh", "-c", stall, str(process.pid)], check=True)
-        said, _ = client.communicate(timeout=20)
-    found = json.loads(said)
+    found = stalled(tools, process, [port, "2", "1", "500", "1000"])
     assert found["operations"] == 500
     assert found["errors"] == 0
     assert found["roundtrip_p50_us"] > 20_000
     assert found["roundtrip_max_us"] > 500_000
+
+
+def test_what_a_stall_leaves_behind_is_its_own_windows(
+    tools: Path, server: tuple[subprocess.Popen[str], str]
+) -> None:
+    """Stop the server for longer than a window: the next one begins when the answers are there."""
+    process, port = server
+    found = stalled(tools, process, [port, "2", "1", "500", "200"])
+    windows = found["windows"]
+    assert [len(window["trips_ns"]) for window in windows] == [100] * 5
+    assert found["errors"] == 0
+    # Of the stall of 600 ms a single window has all: the first message of it waited longest.
+    assert sum(max(window["trips_ns"]) > 300_000_000 for window in windows) == 1
+
+
+def test_windows_say_what_the_host_took(tools: Path, server: tuple[object, str]) -> None:
+    """By a clock that is as exact as this process may read, and that does not run backwards."""
+    before_us = stolen_us_by_ticks()
+    found = run(tools, "rate", "127.0.0.1", server[1], "2", "0.5", "500", "50")
+    passed_us = stolen_us_by_ticks() - before_us
+    assert len(found["windows"]) == 10
+    # Ticks and the exact clock differ by less than a tick a core.
+    stolen_us = sum(window["stolen_us"] for window in found["windows"])
+    assert 0 <= stolen_us < passed_us + TICK_US * CORES
+    if os.geteuid() == 0 and toolchain.BTF.exists():
+        assert found["exact"] == 1

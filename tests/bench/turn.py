@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from tests.bench.backend import Ground, Place, serving
@@ -20,6 +20,7 @@ from tests.bench.procfs import (
 )
 from tests.bench.scenario import Scenario, idle_command, idle_most
 from tests.bench.statistics import NOISY_FOREIGN
+from tests.bench.workload import Loaded
 
 QUIET_LOOK_S = 0.25
 SETTLE_S = 0.5
@@ -66,24 +67,26 @@ def _between(before: Clock, after: Clock, operations: float) -> dict[str, float]
         / max(operations, 1),
         "machine_us_per_operation": 1e6 * machine_s / max(operations, 1),
         "steal_share": (after.machine.steal_s - before.machine.steal_s) / lasted_s / (os.cpu_count() or 1),
-        "foreign_share": others_s / lasted_s,
+        # Whom all that is measured goes before takes nothing from it.
+        "foreign_share": others_s / lasted_s if os.sched_getscheduler(0) == os.SCHED_OTHER else 0.0,
     }
 
 
-def under_load(peer: Peer, scenario: Scenario, ground: Ground, *, seconds: int) -> dict[str, float]:
+def under_load(peer: Peer, scenario: Scenario, ground: Ground, *, seconds: float) -> Loaded:
     """Stand a peer up, warm it with a second of the same load, measure. RuntimeError if the load fails."""
     with serving(ground, hops=peer.hops) as place, peer.stand(place) as standing:
         address = standing.dial[scenario.target]
         tools = str(place.folder)
         standing.workload.run(scenario.command(tools, address, 1), within_s=20)
         before = _read_clock(standing)
-        load = standing.workload.run(scenario.command(tools, address, seconds), within_s=seconds + 20)
+        said = standing.workload.run(scenario.command(tools, address, seconds), within_s=seconds + 20)
         after = _read_clock(standing)
         _check_pinned(standing, place)
+    load = said.numbers
     if load["errors"]:
         raise RuntimeError(f"{load['errors']:.0f} errors in {load['operations']:.0f} operations")
     ready = {} if standing.ready_s is None else {"ready_s": standing.ready_s}
-    return {**load, **_between(before, after, load["operations"]), **ready}
+    return said._replace(numbers={**load, **_between(before, after, load["operations"]), **ready})
 
 
 def when_idle(peer: Peer, ground: Ground) -> dict[str, float]:
@@ -133,9 +136,9 @@ def _check_pinned(standing: Standing, place: Place) -> None:
             )
 
 
-def order(peers: Sequence[Peer], scenarios: Sequence[str], rounds: int) -> Iterator[tuple[str, int, Peer]]:
+def order(peers: Sequence[Peer], rounds: Mapping[str, int]) -> Iterator[tuple[str, int, Peer]]:
     """Give the turns: in each scenario A B C A B C, so that the peers share the weather."""
-    for scenario in scenarios:
-        for number in range(1, rounds + 1):
+    for scenario, count in rounds.items():
+        for number in range(1, count + 1):
             for peer in peers:
                 yield scenario, number, peer

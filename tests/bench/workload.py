@@ -15,6 +15,7 @@ from typing import IO, NamedTuple
 
 from tests.bench.launcher import ENOUGH
 from tests.bench.process import tail
+from tests.bench.windows import Window
 
 LAUNCHER = Path(__file__).with_name("launcher.py")
 
@@ -23,6 +24,13 @@ class Held(NamedTuple):
     """A load command that has said its first line and waits."""
 
     first_line: dict[str, float]
+
+
+class Loaded(NamedTuple):
+    """What a load command printed."""
+
+    numbers: dict[str, float]
+    windows: tuple[Window, ...] = ()
 
 
 class Workload:
@@ -34,7 +42,7 @@ class Workload:
         raw = bench.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
         self.pid: int = struct.unpack("3i", raw)[0]
 
-    def run(self, words: Sequence[str], *, within_s: float) -> dict[str, float]:
+    def run(self, words: Sequence[str], *, within_s: float) -> Loaded:
         """Run a command to its end and give its last line, which is JSON. RuntimeError if it fails."""
         with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as wrong:
             with open(os.devnull) as nothing:
@@ -44,7 +52,7 @@ class Workload:
             lines = out.read().strip().splitlines()
         if not lines:
             raise RuntimeError(f"{words[0]} printed nothing")
-        return _numbers(lines[-1])
+        return loaded(lines[-1])
 
     @contextlib.contextmanager
     def hold(self, words: Sequence[str], *, within_s: float) -> Iterator[Held]:
@@ -64,7 +72,7 @@ class Workload:
             line = said.readline().decode()
             try:
                 if line:
-                    yield Held(_numbers(line))
+                    yield Held(loaded(line).numbers)
             finally:
                 lifeline.close()
                 self._finish(words, wrong, within_s=within_s)
@@ -146,5 +154,11 @@ class Entrance:
         return float(self._stamp.read_text()) - self._began
 
 
-def _numbers(line: str) -> dict[str, float]:
-    return {key: float(value) for key, value in json.loads(line).items()}
+def loaded(line: str) -> Loaded:
+    """Read what a load command prints: numbers, and windows where there are some."""
+    said = json.loads(line)
+    windows = tuple(
+        Window(float(one["stolen_us"]), tuple(trip / 1000 for trip in one["trips_ns"]))
+        for one in said.pop("windows", ())
+    )
+    return Loaded({key: float(value) for key, value in said.items()}, windows)

@@ -3,7 +3,7 @@
  *
  *   client connect   IP PORT CONNECTIONS SECONDS MOST    open, wait for the first byte, close, again
  *   client roundtrip IP PORT CONNECTIONS SECONDS         1 KiB there and back, again
- *   client rate      IP PORT CONNECTIONS SECONDS RATE    the same, at fixed times whatever happened before
+ *   client rate      IP PORT CONNECTIONS SECONDS RATE MS the same, at fixed times, in windows of MS
  *   client up|down|both IP PORT SECONDS                  as many bytes as go through
  *   client idle      IP PORT CONNECTIONS                 hold them until standard input ends
  *
@@ -116,8 +116,10 @@ int main(int argc, char **argv)
 		alarm(run_ns / NS + 15);
 	if (!strcmp(mode, "connect"))
 		run_connect(first, run_ns, argc > 6 ? strtoul(argv[6], NULL, 10) : 10000);
-	else if (!strcmp(mode, "roundtrip") || !strcmp(mode, "rate"))
-		run_messages(first, run_ns, argc > 6 ? atoi(argv[6]) : 0);
+	else if (!strcmp(mode, "roundtrip"))
+		run_messages(first, run_ns);
+	else if (!strcmp(mode, "rate") && argc > 7 && atoi(argv[6]) > 0 && atoi(argv[7]) > 0)
+		run_rate(first, run_ns, atoi(argv[6]), atoi(argv[7]) * (NS / 1000));
 	else if (!strcmp(mode, "up") || !strcmp(mode, "down") || !strcmp(mode, "both"))
 		run_bulk(mode[0] == 'u' ? UP : mode[0] == 'd' ? DOWN : BOTH, run_ns);
 	else if (!strcmp(mode, "idle"))
