@@ -174,6 +174,10 @@ IDLE_METRICS = (
         for role in ("proxy", "agent", "worker")
         for step, words in IDLE_STEPS.items()
     ),
+    *(
+        Metric(f"{role}_kb_a_connection", f"RSS of the {role} a connection, at the most", "KiB")
+        for role in ("proxy", "agent", "worker")
+    ),
     Metric("most_connections", "the most idle connections held", ""),
 )
 

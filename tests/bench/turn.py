@@ -104,6 +104,10 @@ def when_idle(peer: Peer, ground: Ground) -> dict[str, float]:
                 time.sleep(SETTLE_S)
                 numbers.update(_memory(peer, proxy_pids(standing), step))
         numbers["most_connections"] = most
+    for role in ("proxy", "agent", "worker"):
+        if f"{role}_rss_mb_0" in numbers:
+            grown_mb = numbers[f"{role}_rss_mb_most"] - numbers[f"{role}_rss_mb_0"]
+            numbers[f"{role}_kb_a_connection"] = 1024 * grown_mb / most
     return numbers
 
 
