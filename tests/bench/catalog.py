@@ -31,11 +31,13 @@ from meshtrio.route.table import RouteTable
 from tests.bench.mesh import ROOT
 from tests.bench.process import free_ports, running, tail
 from tests.bench.procfs import processes, rss_mb, user_and_system
+from tests.bench.publications import GOAL, publications
 from tests.support.kubernetes import ApiServer
 from tests.support.kubernetes_objects import service, slice_of
 
 CLIENT = Path(__file__).with_name("catalog_client.py")
 PINS = Path("/sys/fs/bpf/meshtrio-bench")
+BURST = 1000
 VIP, PORT = "10.200.0.1", 80
 Measured = dict[str, float]
 
@@ -95,13 +97,15 @@ class Bench:
             self.api.store.put("endpointslices", self._slice(number, 0))
         self.api.store.put("services", service("target", VIP))
 
-    def _slice(self, number: int, shift: int) -> dict[str, Any]:
-        """Make a service's endpoints; by `shift` the first of them has another address."""
+    def _ips(self, number: int, shift: int) -> list[str]:
+        """List a service's endpoints; by `shift` the first of them has another address."""
         count = self.options.endpoints
         first = number * (count + 1)
         places = [first + shift * count, *range(first + 1, first + count)]
-        ips = [f"10.{100 + (at >> 16)}.{at >> 8 & 255}.{at & 255}" for at in places]
-        return slice_of(f"svc-{number}", ips)
+        return [f"10.{100 + (at >> 16)}.{at >> 8 & 255}.{at & 255}" for at in places]
+
+    def _slice(self, number: int, shift: int) -> dict[str, Any]:
+        return slice_of(f"svc-{number}", self._ips(number, shift))
 
     def _aim(self, at: int) -> Address:
         """Let the target have one endpoint, the first or the second server."""
@@ -205,11 +209,32 @@ class Bench:
         }
 
     def _burst(self) -> None:
+        """Let many services change at once, and look when the kernel's map knows of each of them."""
         before = self._status()["catalog"]["version"]
-        burst = [self._slice(number % self.options.services, 1) for number in range(1000)]
+        numbers = range(min(BURST, self.options.services))
+        burst = [self._slice(number, 1) for number in numbers]
+        port = burst[0]["ports"][0]["port"]
+        unseen = {Address.of(self._ips(number, 1)[0], port).pack() for number in numbers}
+        seen_at_s: list[float] = []
+        began = time.monotonic()
         self.api.store.put("endpointslices", *burst)
-        time.sleep(3)
-        self.measured["burst_snapshots"] = self._status()["catalog"]["version"] - before
+        while unseen and time.monotonic() < began + 10:
+            found = {key for key in unseen if bpf.look_up(self._kernel, key, 4) is not None}
+            seen_at_s += [time.monotonic() - began] * len(found)
+            unseen -= found
+            time.sleep(0.002)
+        if unseen:
+            raise RuntimeError(f"the kernel's map does not know of {len(unseen)} changes: {tail(self.log)}")
+        published = publications(seen_at_s)
+        self.measured |= {
+            "burst_changes": len(burst),
+            "burst_publications": len(published),
+            "burst_publications_goal": GOAL,
+            "burst_first_ms": 1000 * published[0].first_s,
+            "burst_all_ms": 1000 * published[-1].last_s,
+            # A publication of many services is merged in several steps, each a version of the catalog.
+            "burst_versions": self._status()["catalog"]["version"] - before,
+        }
 
     @contextlib.contextmanager
     def _churning(self) -> Iterator[list[int]]:
