@@ -1,4 +1,4 @@
-"""Shell. Which TCP ports do processes listen on? Read from /proc; knows no BPF.
+"""Shell. Which TCP ports do processes listen on? From sock_diag and /proc; knows no BPF.
 
 Sockets that were bound before a workload came into the mesh have passed no hook, so the agent
 notes their ports from here. Rung R0 has no hook at all and asks again and again.
@@ -7,8 +7,11 @@ notes their ports from here. Rung R0 has no hook at all and asks again and again
 import contextlib
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+from meshtrio.intercept.netns import Netns, NetnsError
+from meshtrio.intercept.sockdiag import Listener, SockDiag
 
 LISTEN = "0A"
 
@@ -18,7 +21,28 @@ def ports_in_netns(pid: int | str = "thread-self", *, loopback: bool = True) -> 
 
     Without `loopback` those are left out that only the machine itself can reach.
     """
+    try:
+        listeners = _asked_for(pid)
+    except OSError:
+        # The kernel has no tcp_diag. The same from /proc takes time by the number of all connections.
+        listeners = [*_read(pid)]
     found: dict[int, set[int]] = {}
+    for ip, port, inode in listeners:
+        if loopback or not _is_loopback(ip):
+            found.setdefault(port, set()).add(inode)
+    return found
+
+
+def _asked_for(pid: int | str) -> list[Listener]:
+    try:
+        netns = Netns.at(f"/proc/{pid}/ns/net")
+    except NetnsError:
+        return []
+    with contextlib.closing(netns), contextlib.closing(SockDiag(netns)) as line:
+        return [*line.listeners()]
+
+
+def _read(pid: int | str) -> Iterator[Listener]:
     for table in ("tcp", "tcp6"):
         with contextlib.suppress(OSError), open(f"/proc/{pid}/net/{table}") as lines:
             next(lines, None)
@@ -26,15 +50,13 @@ def ports_in_netns(pid: int | str = "thread-self", *, loopback: bool = True) -> 
                 fields = line.split()
                 if len(fields) > 9 and fields[3] == LISTEN:
                     host, _, port = fields[1].rpartition(":")
-                    if loopback or not _is_loopback(host):
-                        found.setdefault(int(port, 16), set()).add(int(fields[9]))
-    return found
+                    # Words of 32 bits, each in the machine's own order.
+                    words = (int(host[at : at + 8], 16) for at in range(0, len(host), 8))
+                    ip = b"".join(word.to_bytes(4, sys.byteorder) for word in words)
+                    yield Listener(ip, int(port, 16), int(fields[9]))
 
 
-def _is_loopback(host: str) -> bool:
-    """Read an address as the kernel writes it here: words of 32 bits, each in the machine's own order."""
-    words = (int(host[at : at + 8], 16) for at in range(0, len(host), 8))
-    ip = b"".join(word.to_bytes(4, sys.byteorder) for word in words)
+def _is_loopback(ip: bytes) -> bool:
     if ip.startswith(bytes(10) + b"\xff\xff"):
         ip = ip[12:]
     return ip[0] == 127 if len(ip) == 4 else ip == bytes(15) + b"\x01"

@@ -2,25 +2,43 @@
 
 Is there a TCP connection between them? Asked before a dial takes the caller's address: an accidental second
 connection with the same pair of addresses would end the first one. Which UDP socket hears what goes from one
-to the other? Asked by our resolver. One netlink socket a namespace; knows nothing of doors.
+to the other? Asked by our resolver. And which TCP sockets listen? One netlink socket a namespace; knows
+nothing of doors.
 """
 
+import os
 import socket
 import struct
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
 
 from meshtrio.address import Address
 from meshtrio.intercept.netns import Netns
 
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
-_NLM_F_REQUEST = 1
-_NLMSG_ERROR = 2
+_NLM_F_REQUEST, _NLM_F_DUMP = 1, 0x300
+_NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _LISTEN = 10
 _HEAD = struct.Struct("=IHHII")
 _REQUEST = struct.Struct("=BBBxI2s2s16s16sIII")
 _ANY_COOKIE = 0xFFFF_FFFF
 # In struct inet_diag_msg: four bytes, then struct inet_diag_sockid with two ports, two addresses, interface.
 _COOKIE, _COOKIE_AT = struct.Struct("=Q"), 4 + 4 + 32 + 4
+# After that, struct inet_diag_msg has four numbers and then the inode.
+_INODE_AT = _COOKIE_AT + 8 + 4 * 4
+_DUMP_BYTES = 64 * 1024
+"""The kernel fills at most 32 KiB an answer."""
+
+
+class Listener(NamedTuple):
+    """A TCP socket that listens."""
+
+    ip: bytes
+    """4 or 16 bytes."""
+    port: int
+    inode: int
 
 
 class SockDiag:
@@ -49,6 +67,40 @@ class SockDiag:
         """
         answer = self._asked(socket.IPPROTO_UDP, speaker, hearer)
         return None if answer is None else int(_COOKIE.unpack_from(answer, _COOKIE_AT)[0])
+
+    def listeners(self) -> Iterator[Listener]:
+        """Give all TCP sockets that listen here. OSError if the kernel cannot tell.
+
+        Only these are looked at: /proc/net/tcp takes time by the number of all connections.
+        """
+        for family, address_bytes in ((socket.AF_INET, 4), (socket.AF_INET6, 16)):
+            nothing = bytes(16)
+            body = _REQUEST.pack(
+                family, socket.IPPROTO_TCP, 0, 1 << _LISTEN, b"\0\0", b"\0\0", nothing, nothing, 0, 0, 0
+            )
+            flags = _NLM_F_REQUEST | _NLM_F_DUMP
+            self._line.send(_HEAD.pack(_HEAD.size + len(body), _SOCK_DIAG_BY_FAMILY, flags, 1, 0) + body)
+            for found in self._parts():
+                ip, port = found[8 : 8 + address_bytes], int.from_bytes(found[4:6], "big")
+                yield Listener(ip, port, int.from_bytes(found[_INODE_AT : _INODE_AT + 4], sys.byteorder))
+
+    def _parts(self) -> Iterator[bytes]:
+        """Give the bodies of an answer of many parts. OSError if it is an error."""
+        while True:
+            answer = self._line.recv(_DUMP_BYTES)
+            at = 0
+            while at + _HEAD.size <= len(answer):
+                size, kind, _, _, _ = _HEAD.unpack_from(answer, at)
+                body = answer[at + _HEAD.size : at + size]
+                if kind in (_NLMSG_DONE, _NLMSG_ERROR):
+                    # Both begin with 0 or a negative errno.
+                    number = -int.from_bytes(body[:4], sys.byteorder, signed=True)
+                    if number:
+                        raise OSError(number, os.strerror(number))
+                    return
+                yield body
+                # Each part begins at a multiple of four.
+                at += max(size + 3 & ~3, _HEAD.size)
 
     def _asked(self, protocol: int, local: Address, remote: Address) -> bytes | None:
         """Ask about one pair, and return the body of the answer. None: there is no such socket."""

@@ -1,6 +1,7 @@
-"""World. Which TCP ports processes listen on, read from /proc of real ones."""
+"""World. Which TCP ports processes listen on, of real ones."""
 
 import contextlib
+import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from meshtrio.intercept.listening import ports_in_netns, ports_of_processes
+from meshtrio.intercept.sockdiag import Listener, SockDiag
 from tests.bpf.app import App, app_in
 from tests.support.namespace import Namespace
 from tests.support.namespace_door import cgroup
@@ -120,6 +122,36 @@ def test_a_process_that_is_gone_is_passed_over(space: Namespace, group: Path) ->
         other.kill()
         assert ports_of_processes([other.pid, one.pid]) == {80}
         assert ports_in_netns(other.pid) == {}
+
+
+MANY = """
+held = [socket.create_server(("127.0.0.1", 0)) for _ in range(300)]
+held += [socket.create_server(("::1", 0), family=socket.AF_INET6) for _ in range(300)]
+callers = [socket.create_connection(one.getsockname()[:2]) for one in held[::100]]
+said = sorted({one.getsockname()[1] for one in held})
+"""
+
+
+def test_more_than_an_answer_of_the_kernel_holds_are_all_found(space: Namespace, group: Path) -> None:
+    with server(space, group) as app:
+        ports = app.do(MANY)
+        assert sorted(ports_in_netns(app.pid)) == ports
+        assert len(ports) > 300
+
+
+def test_a_kernel_that_cannot_be_asked_is_read(
+    space: Namespace, group: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuses(_: SockDiag) -> Iterator[Listener]:
+        raise OSError(errno.ENOENT, "no tcp_diag")
+
+    with server(space, group) as app:
+        app.do(MANY)
+        app.do("held.append(listening('0.0.0.0', 80)); held.append(listening('::', 81))")
+        asked = [ports_in_netns(app.pid, loopback=loopback) for loopback in (True, False)]
+        monkeypatch.setattr(SockDiag, "listeners", refuses)
+        assert [ports_in_netns(app.pid, loopback=loopback) for loopback in (True, False)] == asked
+        assert set(asked[1]) == {80, 81}
 
 
 def test_the_calling_thread_is_asked_by_default() -> None:

@@ -1,4 +1,4 @@
-"""World. The one question to sock_diag, about real sockets."""
+"""World. The questions to sock_diag, about real sockets."""
 
 import contextlib
 import os
@@ -153,3 +153,22 @@ def test_a_udp_socket_of_another_namespace_is_none(space: Namespace) -> None:
     with Namespace() as elsewhere, asking(elsewhere) as other, udp(space, socket.AF_INET) as caller:
         caller.bind(("127.0.0.1", 0))
         assert other.udp_cookie(Address.of("127.0.0.1", 9), Address.of(*caller.getsockname())) is None
+
+
+def test_listeners_are_told_with_address_port_and_inode(space: Namespace) -> None:
+    with asking(space) as diag, space.bound("127.0.0.1", 0) as one, space.bound("::1", 0) as other:
+        with space.tcp_socket() as caller:
+            caller.connect(one.getsockname())
+            found = {(found.ip, found.port, found.inode) for found in diag.listeners()}
+        assert found == {
+            (socket.inet_pton(sock.family, sock.getsockname()[0]), sock.getsockname()[1], inode)
+            for sock in (one, other)
+            for inode in (os.fstat(sock.fileno()).st_ino,)
+        }
+
+
+def test_an_error_within_an_answer_is_raised(space: Namespace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a protocol that no module of the kernel knows, which is what it says without tcp_diag."""
+    monkeypatch.setattr(socket, "IPPROTO_TCP", 254)
+    with asking(space) as diag, pytest.raises(OSError, match="No such file"):
+        list(diag.listeners())
