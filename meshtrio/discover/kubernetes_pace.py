@@ -29,9 +29,11 @@ class Pace(msgspec.Struct, frozen=True):
     """A watch that lasted so long was well, even if it brought nothing."""
     least_s: float = 0.5
     """A watch that is ended sooner, and brought nothing, is a failure."""
-    gather_s: float = 0.05
-    """How long news of a stream are gathered after some were folded; what comes first is folded at once.
-    Each turn costs 1 ms, and two snapshots are 40 ms apart at least."""
+    soon_s: float = 0.008
+    """How long news of a stream are gathered after some that came after a silence. The hub gathers a little
+    longer, so that it sees what has begun."""
+    gather_s: float = 0.055
+    """How long they are gathered while they go on. Each turn costs 1 to 2 ms."""
     begin_s: float = 8.0
     """How long the first word waits for what only adds to it."""
 

@@ -31,7 +31,7 @@ from meshtrio.catalog.kubernetes_topic import Api, Topic
 from meshtrio.catalog.stream import Stream
 from meshtrio.discover.kubernetes_call import REFUSALS, CallError, Fault
 from meshtrio.discover.kubernetes_calls import Calls, TooLargeError, WatchWish
-from meshtrio.discover.kubernetes_handover import BOUND, Handover
+from meshtrio.discover.kubernetes_handover import Handover
 from meshtrio.discover.kubernetes_patience import Patience
 from meshtrio.discover.kubernetes_reach import Reach
 from meshtrio.discover.kubernetes_voice import Voice
@@ -170,7 +170,7 @@ class Follower:
         """Take what changes, until the server ends it, which it does within a minute."""
         pace, began, heard = self._reach.pace, trio.current_time(), self._record.events
         wish = WatchWish(self._version, pace.watch_for(self._resync_at - began, random.random()))
-        handover = Handover[Batch]()
+        handover = Handover[Batch](first_s=pace.soon_s, rest_s=pace.gather_s)
         trouble: Exception | None = None
 
         def cut() -> None:
@@ -211,8 +211,6 @@ class Follower:
             self._record.lives(self._version, time.time())
             if changes:
                 self._record.heard(len(changes), time.time())
-                # Where many come, sooner: the thread should not have to wait for room.
-                await trio.sleep(self._reach.pace.gather_s / (1 if len(batches) < BOUND // 4 else 5))
 
     def _folding(self, changes: list[Change]) -> Iterator[set[str]]:
         reducer, kind = self._voice.reducer, self._api.kind

@@ -6,7 +6,7 @@ import time
 import pytest
 import trio
 
-from meshtrio.discover.kubernetes_handover import BOUND, Handover, HandoverClosedError
+from meshtrio.discover.kubernetes_handover import BOUND, GAP_S, Handover, HandoverClosedError
 
 
 async def test_all_is_taken_in_its_order() -> None:
@@ -93,3 +93,68 @@ async def test_closing_wakes_a_task_that_waits() -> None:
         await trio.sleep(0.02)
         handover.close()
     assert time.perf_counter() - began < 1
+
+
+async def test_while_values_go_on_they_come_many_at_a_time() -> None:
+    handover = Handover[int](rest_s=0.1)
+
+    def put() -> None:
+        began = time.monotonic()
+        for value in range(100):
+            # One comes each 10 ms, or is there already.
+            time.sleep(max(0.0, began + value * 0.01 - time.monotonic()))
+            handover.put(value)
+
+    thread = threading.Thread(target=put)
+    thread.start()
+    turns: list[list[int]] = []
+    while sum(map(len, turns)) < 100:
+        turns.append(await handover.take())
+    thread.join()
+    assert [value for turn in turns for value in turn] == list(range(100))
+    assert len(turns[0]) == 1, "what comes after a silence is taken at once"
+    assert len(turns) <= 50
+
+
+async def test_a_burst_is_not_rested_through() -> None:
+    handover = Handover[int](rest_s=3600)
+
+    def put() -> None:
+        for value in range(10 * BOUND):
+            handover.put(value)
+
+    taken: list[int] = []
+
+    async def take() -> None:
+        while some := await handover.take():
+            taken.extend(some)
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(take)
+            await trio.to_thread.run_sync(put)
+            handover.close()
+    assert taken == list(range(10 * BOUND))
+
+
+async def test_closing_frees_a_thread_that_rests() -> None:
+    handover = Handover[int](rest_s=3600)
+    taken: list[int] = []
+
+    def put() -> None:
+        with pytest.raises(HandoverClosedError):
+            for value in range(1000):
+                handover.put(value)
+                time.sleep(2 * GAP_S)
+
+    async def take() -> None:
+        while some := await handover.take():
+            taken.extend(some)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(take)
+        nursery.start_soon(trio.to_thread.run_sync, put)
+        await trio.sleep(0.2)
+        handover.close()
+    assert taken == list(range(len(taken)))
+    assert 1 < len(taken) < 8, "it rests after the first two turns"
