@@ -80,7 +80,8 @@ class Sources:
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Follow every configured source until cancelled.
 
-        Ready when each has said its first word, be it that it fails, or FIRST_WORD_S later.
+        Ready when each has said its first word, be it that it fails, or FIRST_WORD_S later; what they said is
+        published then.
         """
         await self.registering.recall()
         async with trio.open_nursery() as sources:
@@ -101,6 +102,7 @@ class Sources:
             with trio.move_on_after(FIRST_WORD_S):
                 while self._silent(expected):
                     await trio.sleep(0.02)
+            await self.hub.publish_changed()
             self.settled = True
             task_status.started()
 

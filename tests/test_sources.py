@@ -142,6 +142,20 @@ async def test_readiness_waits_for_first_words_but_not_for_ever(
             assert within_s[0] <= trio.current_time() - began <= within_s[1]
 
 
+async def test_ready_means_that_the_first_words_are_published(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"s{number}" for number in range(100)]
+
+    async def follow(settings: Any, sink: Sink) -> None:
+        sink.say({f"default/{name}": Service(name) for name in names}, complete=True)
+        sink.stream("one").lives("1", 1.0)
+        await trio.sleep_forever()
+
+    monkeypatch.setattr(module, "_follow_dns", follow)
+    publisher = Publisher([])
+    async with running(Sources(with_dns("a.b"), publisher, lambda: None, private=True)):
+        assert len(publisher.snapshot) == len(names)
+
+
 async def test_a_registry_that_cannot_be_reached_is_told_and_does_not_stop_the_others(tmp_path: Path) -> None:
     services = tmp_path / "services.yaml"
     services.write_text("services: [{name: web, ports: [{port: 80}], endpoints: ['10.0.0.9:80']}]")

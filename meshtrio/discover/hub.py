@@ -5,6 +5,7 @@ through the sink; saying is a plain function and never waits, because what waits
 keys, bounded by the catalog. Does not know how any source comes by its news.
 """
 
+import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Set
 
@@ -18,26 +19,30 @@ from meshtrio.catalog.stream import State, Stream, is_lost
 from meshtrio.observe import log
 
 GATHER_S = 0.01
-"""How long the first change waits for others of the same burst."""
+"""How long the first change after a silence waits for others of the same burst."""
 APART_S = 0.04
 """How long two snapshots are apart at least. Less than the streams of Kubernetes gather, with the time that
 publishing takes: else what they have gathered would wait here once more."""
-BURST = 16
+BURST = 24
 """So many services that change between two snapshots are a burst. It becomes one snapshot, unless it concerns
 what workloads of this node use: nobody else waits for the news."""
+OUTSET = 8
+"""So many are one already if they come within GATHER_S after a silence."""
+SILENCE_S = 0.3
+"""So long without a snapshot is a silence. Longer than a busy machine may hold up what goes on."""
 LULL_S = 0.1
 """A burst is over when in so long a time fewer come than make one."""
-BURST_S = 0.5
-"""How long a burst waits at most."""
+BURST_S = 1.0
+"""How long a burst waits at most. A thousand services are told in 0.6 s."""
 LOOK_S = 0.5
 """How often it is looked whether a source is lost or back."""
-AT_ONCE = 256
+AT_ONCE = 96
 """How many services are merged before others have their turn, if they have few endpoints."""
 ENDS_AT_ONCE = 2048
 """How many endpoints are: 20 ms of them. One service is always merged whole."""
-ENDS_A_SNAPSHOT = 10_240
-"""After so many endpoints a burst is published in between, for publishing goes at one stroke: 60 ms for so
-many."""
+MOVED_A_SNAPSHOT = 10_240
+"""After so many addresses that come, go or change a burst is published in between, for publishing goes at one
+stroke: 60 ms for so many."""
 
 
 class Hub:
@@ -53,6 +58,9 @@ class Hub:
         """By source, by name."""
         self.snapshot = Snapshot()
         self._publish = publish
+        self._published_at = -math.inf
+        self._published = self.snapshot
+        self._publishing = trio.Lock()
         self._in_use = in_use
         self._changed: set[str] = set()
         self._news = trio.Event()
@@ -79,45 +87,53 @@ class Hub:
             nursery.start_soon(self._look)
             while True:
                 await self._news.wait()
-                await trio.sleep(GATHER_S)
+                # While news go on, sources gather them: a second time would only make them late.
+                is_outset = trio.current_time() - self._published_at > SILENCE_S
+                gather_s, many = (GATHER_S, OUTSET) if is_outset else (0.0, BURST)
+                await trio.sleep_until(max(trio.current_time() + gather_s, self._published_at + APART_S))
+                await self._burst_over(many)
                 self._news = trio.Event()
                 await self.publish_changed()
-                await trio.sleep(APART_S - GATHER_S)
-                await self._burst_over()
+                self._published_at = trio.current_time()
 
-    async def _burst_over(self) -> None:
-        """Wait until a burst is over, if there is one that nobody here waits for."""
+    async def _burst_over(self, many: int) -> None:
+        """Wait until a burst of so many services is over, if there is one that nobody here waits for."""
         before, came = 0, len(self._changed)
         with trio.move_on_after(BURST_S):
-            while came >= BURST and not self._changed & self._in_use():
-                before += came
+            while came >= many and not self._changed & self._in_use():
+                before, many = before + came, BURST
                 await trio.sleep(LULL_S)
                 came = len(self._changed) - before
 
     async def publish_changed(self) -> None:
         """Publish what has changed without waiting for more, as the first words at start want it.
 
-        A burst is one snapshot, but for one of very many endpoints. Others have their turn in between.
+        A burst is one snapshot, but for one that moves very many addresses. Others have their turn between.
         """
-        keys, self._changed = list(self._changed), set()
-        unpublished = 0
-        while keys:
-            await trio.lowlevel.checkpoint()
-            unpublished += self._take_in(keys)
-            if unpublished >= ENDS_A_SNAPSHOT:
-                self._publish(self.snapshot)
-                unpublished = 0
-        self._publish(self.snapshot)
+        async with self._publishing:
+            keys, self._changed = list(self._changed), set()
+            unpublished = 0
+            while keys:
+                await trio.lowlevel.checkpoint()
+                unpublished += self._take_in(keys)
+                if unpublished >= MOVED_A_SNAPSHOT:
+                    self._give_out()
+                    unpublished = 0
+            self._give_out()
 
     def publish_now(self) -> None:
         """Publish what has changed at one stroke, whatever it costs."""
         keys, self._changed = list(self._changed), set()
         while keys:
             self._take_in(keys)
+        self._give_out()
+
+    def _give_out(self) -> None:
+        self._published = self.snapshot
         self._publish(self.snapshot)
 
     def _take_in(self, keys: list[str]) -> int:
-        """Merge the last ones of these services and take them off the list. Returns how many endpoints."""
+        """Merge the last of these services and take them off the list. Returns how many addresses move."""
         services: dict[str, Service | None] = {}
         ends = 0
         while keys and len(services) < AT_ONCE and ends < ENDS_AT_ONCE:
@@ -125,11 +141,13 @@ class Hub:
             after = services[key] = self.merge.merged(key)
             # Each address that goes is a system call of its own; those that come share a few.
             ends += max(_ends(after), _ends(self.snapshot.service(key)) * (1 if after else 2))
-        self.snapshot = self.snapshot.with_services(
+        before = self.snapshot
+        self.snapshot = before.with_services(
             [service for service in services.values() if service is not None],
             removed=[key for key, service in services.items() if service is None],
+            since=self._published,
         )
-        return ends
+        return 0 if self.snapshot is before else self.snapshot.moved
 
     def _touch(self, keys: set[str]) -> None:
         if keys:

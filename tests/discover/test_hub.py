@@ -18,11 +18,12 @@ from meshtrio.discover.hub import (
     APART_S,
     AT_ONCE,
     BURST_S,
-    ENDS_A_SNAPSHOT,
     ENDS_AT_ONCE,
     GATHER_S,
     LOOK_S,
     LULL_S,
+    MOVED_A_SNAPSHOT,
+    OUTSET,
     Hub,
 )
 
@@ -104,15 +105,60 @@ async def trickle(sink: module.Sink, count: int, name: str = "s") -> None:
         await trio.sleep(0.001)
 
 
-async def test_of_a_burst_the_first_change_comes_at_once_and_the_rest_when_it_is_over(
+async def test_a_burst_that_takes_its_time_is_one_snapshot_too(
     hub: Hub, listener: Listener, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     nursery.start_soon(hub.run)
     sink = hub.sink("kubernetes")
     await trickle(sink, 300)
     await trio.sleep(1)
-    assert [len(snapshot) for _, snapshot in listener.heard] == [10, 300]
-    assert listener.times[1] <= 0.3 + 2 * LULL_S
+    assert [(len(snapshot), snapshot.version) for _, snapshot in listener.heard] == [(300, 1)]
+    assert listener.times[0] <= 0.3 + 2 * LULL_S
+
+
+async def test_of_a_burst_that_begins_slowly_the_first_change_comes_at_once(
+    hub: Hub, listener: Listener, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    nursery.start_soon(hub.run)
+    sink = hub.sink("kubernetes")
+    sink.say({"default/first": service("first")})
+    await trio.sleep(2 * GATHER_S)
+    await trickle(sink, 1000)
+    await trio.sleep(1)
+    sizes = [(len(snapshot), snapshot.version) for _, snapshot in listener.heard]
+    assert (sizes[0], sizes[-1]) == ((1, 1), (1001, len(sizes)))
+    assert len(sizes) <= 2 + 1 / BURST_S
+
+
+@pytest.mark.parametrize("services", [1, OUTSET - 1])
+async def test_some_changes_after_a_silence_are_no_burst(
+    hub: Hub, listener: Listener, nursery: trio.Nursery, autojump_clock: MockClock, services: int
+) -> None:
+    nursery.start_soon(hub.run)
+    sink = hub.sink("kubernetes")
+    for at in (1, 2):
+        await trio.sleep(at - trio.current_time())
+        sink.say({f"default/s{number}": service(f"s{number}", at) for number in range(services)})
+        await trio.sleep(0.5)
+    assert listener.times == [1 + GATHER_S, 2 + GATHER_S]
+
+
+@pytest.mark.parametrize("every_s", [0.001, 0.003, 0.01, 0.03, LULL_S, BURST_S])
+async def test_nothing_waits_for_ever_and_the_last_word_gets_out(
+    hub: Hub, listener: Listener, nursery: trio.Nursery, autojump_clock: MockClock, every_s: float
+) -> None:
+    nursery.start_soon(hub.run)
+    sink, waited = hub.sink("kubernetes"), []
+    for number in range(int(3 / every_s)):
+        sink.say({f"default/s{number % 500}": service(f"s{number % 500}", number % 251)})
+        await trio.sleep(every_s)
+        last = listener.heard[-1][0] if listener.heard else 0.0
+        waited.append(trio.current_time() - last)
+    assert max(waited) <= every_s + BURST_S + APART_S + GATHER_S + 0.005
+    await trio.sleep(LULL_S + BURST_S)
+    final = {one.key: one for one in listener.heard[-1][1]}
+    assert final == {key: hub.merge.merged(key) for key in sink.said()}
+    assert [snapshot.version for _, snapshot in listener.heard] == [*range(1, 1 + len(listener.heard))]
 
 
 async def test_a_burst_without_end_is_published_now_and_then(
@@ -151,16 +197,32 @@ async def test_a_burst_of_very_many_endpoints_is_published_in_parts_and_holds_up
 ) -> None:
     nursery.start_soon(hub.run)
     sink, turns = hub.sink("consul"), 0
-    ends = tuple(Endpoint(str(at), Address.of("10.0.0.1", at)) for at in range(1, 1 + ENDS_AT_ONCE // 2))
-    names = [f"s{number}" for number in range(3 * ENDS_A_SNAPSHOT // len(ends))]
-    many = {f"default/{name}": Service(name, ports=(ServicePort("", 80, ends),)) for name in names}
+    each, many = ENDS_AT_ONCE // 2, {}
+    for number in range(3 * MOVED_A_SNAPSHOT // each):
+        ends = tuple(Endpoint(str(at), Address.of(f"10.0.{number}.1", at)) for at in range(1, 1 + each))
+        many[f"default/s{number}"] = Service(f"s{number}", ports=(ServicePort("", 80, ends),))
     sink.say(many)
-    await trio.sleep(GATHER_S)
+    await trio.sleep(GATHER_S + LULL_S)
     while not listener.heard or len(listener.heard[-1][1]) < len(many):
         await trio.lowlevel.checkpoint()
         turns += bool(len(hub.snapshot))
     assert 3 <= len(listener.heard) <= 4
     assert turns >= len(many) // 2 - 1
+
+
+async def test_a_burst_of_small_changes_in_large_services_is_one_snapshot(
+    hub: Hub, listener: Listener, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    nursery.start_soon(hub.run)
+    sink = hub.sink("kubernetes")
+    for shift in (0, 1):
+        for number in range(3 * MOVED_A_SNAPSHOT // 1000):
+            ends = (Address.of(f"10.0.{number}.{1 + shift * (at == 0)}", 1 + at) for at in range(1000))
+            port = ServicePort("", 80, tuple(Endpoint(str(end), end) for end in ends))
+            sink.say({f"default/s{number}": Service(f"s{number}", ports=(port,))})
+        await trio.sleep(1)
+    assert listener.times[-1] > 1
+    assert listener.times[-2] < 1, "all that has changed in the second round came at once"
 
 
 async def test_all_is_said_in_parts_and_then_what_is_gone(
@@ -199,8 +261,8 @@ async def test_what_is_said_while_a_batch_is_merged_is_not_lost(
     sink.say(many)
     while not len(hub.snapshot):
         await trio.lowlevel.checkpoint()
-        if trio.current_time() < GATHER_S:
-            await trio.sleep(GATHER_S)
+        if trio.current_time() < GATHER_S + LULL_S:
+            await trio.sleep(GATHER_S + LULL_S)
     assert len(hub.snapshot) < len(many), "between two parts of a batch"
     sink.say({key: service(key.partition("/")[2], 7) for key in many})
     await trio.sleep(1)
