@@ -70,7 +70,8 @@ class Bench:
             os.sched_setaffinity(self.agent, range(os.cpu_count() or 1))
             self._until(lambda: self._status().get("ready"))
             self.measured["ready_s"] = time.monotonic() - began
-            self._until(lambda: self._status()["catalog"]["endpoints"] >= self.options.services)
+            whole = self.options.services * self.options.endpoints
+            self._until(lambda: self._status()["catalog"]["endpoints"] >= whole)
             self.measured["loaded_s"] = time.monotonic() - began
             catalog = self._status()["catalog"]
             self.measured |= {"services": catalog["services"], "endpoints": catalog["endpoints"]}
@@ -227,17 +228,26 @@ class Bench:
         numbers = range(min(BURST, self.options.services))
         burst = [self._slice(number, 1) for number in numbers]
         port = burst[0]["ports"][0]["port"]
-        unseen = {Address.of(self._ips(number, 1)[0], port).pack() for number in numbers}
-        seen_at_s: list[float] = []
-        began = time.monotonic()
-        self.api.store.put("endpointslices", *burst)
-        while unseen and time.monotonic() < began + 10:
-            found = {key for key in unseen if bpf.look_up(self._kernel, key, 4) is not None}
-            seen_at_s += [time.monotonic() - began] * len(found)
-            unseen -= found
-            time.sleep(0.002)
-        if unseen:
-            raise RuntimeError(f"the kernel's map does not know of {len(unseen)} changes: {tail(self.log)}")
+        keys = [Address.of(self._ips(number, 1)[0], port).pack().hex() for number in numbers]
+        words = [sys.executable, "-m", "tests.bench.map_watcher", str(self._kernel), "20"]
+        with subprocess.Popen(
+            words,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            cwd=ROOT,
+            text=True,
+            pass_fds=[self._kernel],
+        ) as watcher:
+            assert watcher.stdin is not None
+            watcher.stdin.write("\n".join(keys) + "\n\n")
+            watcher.stdin.flush()
+            self._line(watcher)
+            began = time.monotonic()
+            self.api.store.put("endpointslices", *burst)
+            seen_at_s = [moment - began for moment in json.loads(self._line(watcher))]
+        if len(seen_at_s) < len(keys):
+            missing = len(keys) - len(seen_at_s)
+            raise RuntimeError(f"the kernel's map does not know of {missing} changes: {tail(self.log)}")
         published = publications(seen_at_s)
         self.measured |= {
             "burst_changes": len(burst),
