@@ -1,17 +1,16 @@
 """Core. What every way of choosing among members promises, and their names. Does not know who is eligible."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
+from meshtrio.balance.consistent_hash import ConsistentHash
+from meshtrio.balance.least_connections import LeastConnections
+from meshtrio.balance.maglev import Maglev
 from meshtrio.balance.member import Member
+from meshtrio.balance.peak_ewma import PeakEwma
+from meshtrio.balance.random_choice import Luck, RandomChoice
 from meshtrio.balance.round_robin import RoundRobin
-
-
-class Luck(Protocol):
-    """The part of `random.Random` that is asked for."""
-
-    def random(self) -> float:
-        """Give a number from 0 up to but not including 1."""
+from meshtrio.balance.weighted import Weighted
 
 
 class Algorithm(Protocol):
@@ -32,22 +31,25 @@ class Algorithm(Protocol):
         """
 
 
-NAMES = (
-    "round_robin",
-    "least_connections",
-    "weighted",
-    "consistent_hash",
-    "maglev",
-    "peak_ewma",
-    "random",
-)
+_MAKERS: dict[str, Callable[[int, Luck, float], Algorithm]] = {
+    "round_robin": lambda start, luck, bound: RoundRobin(start),
+    "least_connections": lambda start, luck, bound: LeastConnections(start, luck),
+    "weighted": lambda start, luck, bound: Weighted(start, luck),
+    "consistent_hash": lambda start, luck, bound: ConsistentHash(start, bound),
+    "maglev": lambda start, luck, bound: Maglev(start, bound),
+    "peak_ewma": lambda start, luck, bound: PeakEwma(luck),
+    "random": lambda start, luck, bound: RandomChoice(luck),
+}
+NAMES = tuple(_MAKERS)
 """As in configuration."""
+HASHING = frozenset({"consistent_hash", "maglev"})
+"""Those that ask for a key."""
 
 
 def make(name: str, *, start: int, luck: Luck, bounded_load: float) -> Algorithm:
     """Make the algorithm of this name, one of NAMES; KeyError for another.
 
     `start` differs by worker, so that those who know the same do not all begin at the same member.
-    `bounded_load` holds for those that hash: 0, or how many times the mean a member may be loaded.
+    `bounded_load` holds for those that hash: 0, or how many times its share a member may hold.
     """
-    return {"round_robin": RoundRobin(start)}[name]
+    return _MAKERS[name](start, luck, bounded_load)

@@ -4,6 +4,9 @@ Members change in place: a pick is too frequent for values that are replaced. Ea
 of one worker, and whoever balances that port is the only one to write it.
 """
 
+from collections.abc import Iterable
+from math import inf
+
 from meshtrio.catalog.service import Endpoint
 
 
@@ -24,3 +27,16 @@ class Member:
         """Its latency as `ewma.measured` keeps it; 0: never measured."""
         self.ewma_at = 0.0
         """When that was brought up to date, monotonic seconds."""
+
+
+def ordered(members: Iterable[Member]) -> list[Member]:
+    """Sort by id, so that it does not matter who lists them how. ValueError names a weight that is none."""
+    by_id = sorted(members, key=_id)
+    for member in by_id:
+        if not 0 < member.weight < inf:
+            raise ValueError(f"{member.id} weighs {member.weight} (want a number above 0)")
+    return by_id
+
+
+def _id(member: Member) -> str:
+    return member.id

@@ -9,9 +9,7 @@ from bisect import bisect_right
 from collections.abc import Collection, Sequence
 from operator import attrgetter
 
-from meshtrio.balance.member import Member
-
-by_id = attrgetter("id")
+from meshtrio.balance.member import Member, ordered
 
 
 class RoundRobin:
@@ -31,9 +29,9 @@ class RoundRobin:
 
     def replace(self, members: Sequence[Member]) -> None:
         """Take turns among exactly these from now on; whose turn is next is kept."""
-        ordered = sorted(members, key=by_id)
-        self._first.replace(ordered)
-        self._again.replace(ordered)
+        by_id = ordered(members)
+        self._first.replace(by_id)
+        self._again.replace(by_id)
 
     def pick(self, now: float, key: int | None, tried: Collection[str]) -> Member | None:
         """Give the member whose turn it is and whose id is not in `tried`, or None if there is none."""
@@ -52,7 +50,7 @@ class _Ring:
     def replace(self, members: list[Member]) -> None:
         self._members = members
         if self._last is not None:
-            self._at = bisect_right(members, self._last, key=by_id)
+            self._at = bisect_right(members, self._last, key=attrgetter("id"))
         elif members:
             self._at = self._start % len(members)
 
