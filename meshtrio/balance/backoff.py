@@ -1,0 +1,13 @@
+"""Core. How long to wait before another try? Full jitter, as in AWS's "Exponential Backoff And Jitter".
+
+A time drawn evenly from zero up spreads those that failed together better than a fixed time with a little
+jitter: they do not come back together.
+"""
+
+from random import Random
+
+
+def backoff_s(attempt: int, base_s: float, max_s: float, luck: Random) -> float:
+    """Draw the wait before the n-th repetition (from 0): 0 to base_s doubled n times, at most max_s."""
+    # 2 ** 1100 is no float.
+    return luck.uniform(0.0, min(max_s, base_s * 2 ** min(max(0, attempt), 63)))
