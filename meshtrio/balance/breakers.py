@@ -185,9 +185,11 @@ class PortBreakers:
             self._whole = whole
             for endpoint in [one for one, breaker in self._of.items() if not breaker.is_forced]:
                 self._drop(endpoint)
-        for endpoint, breaker in self._of.items():
+        for endpoint, breaker in list(self._of.items()):
             if breaker.is_forced and endpoint not in forced:
                 breaker.move(Input.AUTO, now)
+                if self._members is not None and endpoint not in self._members:
+                    self._drop(endpoint)
         for endpoint, word in forced.items():
             if endpoint == WHOLE:
                 continue
