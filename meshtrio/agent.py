@@ -24,6 +24,7 @@ from meshtrio import control
 from meshtrio.admin.app import admin_app, control_app
 from meshtrio.admin.registration import file_token, registration_routes
 from meshtrio.admin.server import Sockets, open_sockets, serve
+from meshtrio.breaker_answers import BreakerAnswers
 from meshtrio.catalog_answers import CatalogAnswers
 from meshtrio.config.schema import Config
 from meshtrio.config.secrecy import shown
@@ -50,6 +51,7 @@ class Agent:
         self.parts = self._upkeep.parts
         self.catalog = CatalogAnswers(self.parts.sources.hub, self.parts.sources.probes.results)
         self.identity = IdentityAnswers(self.parts.identities, self.parts.fleet.live)
+        self.breakers = BreakerAnswers(self.parts.breakers, lambda: self.parts.publisher.snapshot)
         self._stop = trio.Event()
         self._drain_s: float | None = None
         self._ending = trio.CancelScope()
@@ -153,10 +155,8 @@ class Agent:
             raise
 
     async def _catch_no_more(self) -> list[Workload]:
-        left = []
-        for workload in self.parts.registry:
-            left.append(await self.parts.registry.catch_no_more(workload.spec.name))
-        return left
+        registry = self.parts.registry
+        return [await registry.catch_no_more(workload.spec.name) for workload in registry]
 
     def _unpin(self) -> None:
         """Leave nothing pinned: this was an orderly end."""

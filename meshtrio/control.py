@@ -7,6 +7,8 @@ import msgspec
 import trio
 
 from meshtrio import __version__, discovery_answers, identity_answers
+from meshtrio.breaker_answers import BreakerAnswers
+from meshtrio.breaker_board import BreakerBoard
 from meshtrio.config.schema import Config
 from meshtrio.fleet import Fleet
 from meshtrio.identities import Identities
@@ -26,6 +28,7 @@ class Parts(msgspec.Struct):
 
     config: Config
     fleet: Fleet
+    breakers: BreakerBoard
     publisher: Publisher
     sources: Sources
     naming: Naming
@@ -172,6 +175,7 @@ def gauges(parts: Parts) -> list[Gauge]:
     ]
     found += discovery_answers.gauges(parts.sources.hub, time.time())
     found += identity_answers.gauges(parts.identities)
+    found += BreakerAnswers(parts.breakers, lambda: parts.publisher.snapshot).gauges()
     queries = "Captured DNS queries by how they ended"
     found += [
         Gauge("meshtrio_dns_queries_total", queries, count, {"end": end}, grows=True)

@@ -18,11 +18,12 @@ from collections.abc import Awaitable, Callable, Sequence
 import trio
 
 from meshtrio.channel import Channel, ChannelClosed, SocketChannel, local_pair
-from meshtrio.messages import Drain, Forget, Live, Ready, Report, Resolve, Tally, ToAgent, ToWorker
+from meshtrio.messages import Drain, Forget, Live, Observed, Ready, Report, Resolve, Tally, ToAgent, ToWorker
 from meshtrio.observe import log
 
 Subject = tuple[object, ...]
-Asked = Callable[["Seat", Resolve | Forget | Tally], Awaitable[None]]
+Told = Resolve | Forget | Tally | Observed
+Asked = Callable[["Seat", Told], Awaitable[None]]
 
 STEADY_S = 10.0
 """Whoever lived this long is started again at once; who died sooner waits a little, up to `WAIT_S`."""

@@ -8,6 +8,8 @@ from typing import Literal
 import msgspec
 
 from meshtrio.address import Address
+from meshtrio.balance.breaker_table import Force
+from meshtrio.balance.hearsay import Counts, Stand
 from meshtrio.catalog.service import Found
 from meshtrio.config.schema import Config
 from meshtrio.outcome import Outcome
@@ -102,6 +104,31 @@ class Resolved(msgspec.Struct, frozen=True, tag=True):
 
     address: Address
     found: Found | None
+
+
+class Observed(msgspec.Struct, frozen=True, tag=True):
+    """To the agent: what was seen at endpoints since the word before.
+
+    By service port ("namespace/name:port") and endpoint id.
+    """
+
+    counts: dict[str, dict[str, Counts]] = {}
+    stands: dict[str, dict[str, Stand]] = {}
+    """What breakers came to."""
+
+
+class SeenElsewhere(msgspec.Struct, frozen=True, tag=True):
+    """To the worker: what other workers saw at endpoints lately, as in `Observed`."""
+
+    counts: dict[str, dict[str, Counts]]
+
+
+class KnowBreakers(msgspec.Struct, frozen=True, tag=True):
+    """To the worker: all that is known of the breakers of a service port. What is not here is not forced."""
+
+    port: str
+    stands: dict[str, Stand]
+    forced: dict[str, Force]
 
 
 class Drain(msgspec.Struct, frozen=True, tag=True):
@@ -205,6 +232,17 @@ class Live(msgspec.Struct, frozen=True, tag=True):
 
 
 ToWorker = (
-    Settings | Maps | OpenDoor | CloseDoor | KnowWorkload | Credentials | Trusted | Resolved | Drain | Report
+    Settings
+    | Maps
+    | OpenDoor
+    | CloseDoor
+    | KnowWorkload
+    | Credentials
+    | Trusted
+    | Resolved
+    | SeenElsewhere
+    | KnowBreakers
+    | Drain
+    | Report
 )
-ToAgent = Ready | Resolve | Forget | Tally | Live
+ToAgent = Ready | Resolve | Forget | Tally | Live | Observed

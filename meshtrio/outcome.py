@@ -11,13 +11,17 @@ class Outcome(enum.Enum):
     CLIENT_RESET = "client_reset"
     """The calling process reset or vanished before the end."""
     UPSTREAM_RESET = "upstream_reset"
-    """The called side reset the established connection."""
+    """The called side reset the established connection after bytes of its own."""
+    UPSTREAM_RESET_EARLY = "upstream_reset_early"
+    """The called side reset the established connection before a byte of it reached the caller."""
     CONNECT_FAILED = "connect_failed"
     """Every endpoint that was tried refused or was unreachable."""
     CONNECT_TIMEOUT = "connect_timeout"
     """Every endpoint that was tried stayed silent until the connect deadline."""
     NO_ENDPOINT = "no_endpoint"
     """The service is known and has no endpoint that may be used."""
+    BREAKER_OPEN = "breaker_open"
+    """The service has endpoints, and circuit breakers cut all of them off."""
     NO_ROUTE = "no_route"
     """The destination is no service and pass-through is denied."""
     NO_DESTINATION = "no_destination"
@@ -53,9 +57,11 @@ _FLAGS = {
     Outcome.CARRIED: "-",
     Outcome.CLIENT_RESET: "DC",
     Outcome.UPSTREAM_RESET: "UC",
+    Outcome.UPSTREAM_RESET_EARLY: "UC",
     Outcome.CONNECT_FAILED: "UF",
     Outcome.CONNECT_TIMEOUT: "UF",
     Outcome.NO_ENDPOINT: "UH",
+    Outcome.BREAKER_OPEN: "UO",
     Outcome.NO_ROUTE: "NR",
     Outcome.NO_DESTINATION: "DPE",
     Outcome.LOOP: "NR",

@@ -13,12 +13,13 @@ from pathlib import Path
 import msgspec
 import trio
 
+from meshtrio.breaker_board import BreakerBoard
 from meshtrio.config.change import diff, held_back
 from meshtrio.config.schema import Config
 from meshtrio.config.secrecy import shown
 from meshtrio.control import Parts
 from meshtrio.discover.file import Followed, Fresh, Spoilt, follow
-from meshtrio.fleet import Fleet, Seat
+from meshtrio.fleet import Fleet, Seat, Told
 from meshtrio.identities import Identities
 from meshtrio.intercept import bpffs
 from meshtrio.intercept.bpffs import BpffsError
@@ -31,7 +32,7 @@ from meshtrio.intercept.tables import OurDials, Ports
 from meshtrio.intercept.vouchers import Vouchers
 from meshtrio.intercept.workload import Rules, Spec
 from meshtrio.issuers.source import sources_of
-from meshtrio.messages import CloseDoor, Forget, KnowWorkload, Maps, OpenDoor, Resolve, Settings, Tally
+from meshtrio.messages import CloseDoor, KnowWorkload, Maps, Observed, OpenDoor, Settings, Tally
 from meshtrio.naming import Naming
 from meshtrio.observe import audit, log
 from meshtrio.observe.sums import Sums
@@ -77,6 +78,7 @@ class Upkeep:
         self.parts = Parts(
             config=config,
             fleet=fleet,
+            breakers=BreakerBoard(fleet),
             publisher=publisher,
             sources=Sources(config, publisher, self._published, private=setting.private),
             naming=naming,
@@ -230,9 +232,11 @@ class Upkeep:
                 if not workload.name:
                     fleet.untell(("workload", workload.id))
 
-    async def _heard(self, seat: Seat, message: Resolve | Forget | Tally) -> None:
+    async def _heard(self, seat: Seat, message: Told) -> None:
         if isinstance(message, Tally):
             self.parts.sums.add(message)
             audit.ended(message.ended, message.omitted, self.parts.identities.ids)
+        elif isinstance(message, Observed):
+            self.parts.breakers.hear(seat, message)
         else:
             self.parts.publisher.answer(seat, message)

@@ -4,6 +4,7 @@
     |- relay                   moves the bytes of all connections
        |- telling              tallies to the agent, once a second
        |- heartbeat            the hooks may send connections, once a second
+       |- breakers             what was seen at endpoints, to the agent
           |- connections       one task a connection                     <- a drain puts its deadline here
              |- accepting      one task a listening socket               <- a drain cancels this first
 
@@ -27,18 +28,14 @@ from meshtrio.intercept.netns import NetnsError
 from meshtrio.interest import Interest
 from meshtrio.messages import (
     CloseDoor,
-    Credentials,
     Drain,
-    KnowWorkload,
     Maps,
     OpenDoor,
     Ready,
     Report,
-    Resolved,
     Settings,
     ToAgent,
     ToWorker,
-    Trusted,
 )
 from meshtrio.observe import log
 from meshtrio.successor import successor_ready
@@ -83,6 +80,7 @@ class Worker:
             async with trio.open_nursery() as middle:
                 middle.start_soon(self._tell)
                 middle.start_soon(self._beat)
+                middle.start_soon(self._site.breakers.run, self._channel)
                 async with trio.open_nursery() as connections:
                     async with trio.open_nursery() as accepting:
                         # Not in `accepting`: connections that are let out still ask the agent.
@@ -118,18 +116,12 @@ class Worker:
                         self._open_door(message, descriptors, accepting=accepting, connections=connections)
                     case CloseDoor():
                         self._close_door(message.door)
-                    case KnowWorkload():
-                        self._site.know(message.workload)
-                    case Credentials() | Trusted():
-                        self._site.border.learn(message)
-                    case Resolved():
-                        forgotten = self._site.interest.learn(message)
-                        if forgotten is not None:
-                            await self._site.interest.forget(forgotten)
                     case Report():
                         await self._channel.send(self._site.ledger.live(message.number, log.wall_now()))
                     case Drain():
                         self._drain(message.drain_s)
+                    case _:
+                        await self._site.learn(message)
                 if isinstance(message, Settings | OpenDoor | CloseDoor):
                     await self._channel.send(Ready(os.getpid()))
         except ChannelClosed:

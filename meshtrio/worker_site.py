@@ -3,12 +3,21 @@
 from msgspec.structs import replace
 
 from meshtrio.balance.roundrobin import Turns
+from meshtrio.breaker_share import BreakerShare
 from meshtrio.catalog.service import Endpoint
 from meshtrio.config.schema import Config
 from meshtrio.forward.relay import Relay
 from meshtrio.intercept.arrival import Door
 from meshtrio.interest import Interest
-from meshtrio.messages import WorkloadName
+from meshtrio.messages import (
+    Credentials,
+    KnowBreakers,
+    KnowWorkload,
+    Resolved,
+    SeenElsewhere,
+    Trusted,
+    WorkloadName,
+)
 from meshtrio.neighbours import Neighbour, Neighbours
 from meshtrio.observe.ledger import Ledger
 from meshtrio.route.doors import Doors
@@ -27,6 +36,7 @@ class Site:
         self.relay = relay
         self.ledger = Ledger()
         self.turns = Turns(start)
+        self.breakers = BreakerShare()
         self.routes = RouteTable()
         self.border = Border()
         self.names: dict[int, WorkloadName] = {}
@@ -43,6 +53,22 @@ class Site:
         self.rebuild_routes()
         for door in self.doors.values():
             door.tune(config.keepalive)
+
+    async def learn(
+        self, news: KnowWorkload | Credentials | Trusted | Resolved | SeenElsewhere | KnowBreakers
+    ) -> None:
+        """Know this from now on, as the agent says."""
+        match news:
+            case KnowWorkload():
+                self.know(news.workload)
+            case Credentials() | Trusted():
+                self.border.learn(news)
+            case SeenElsewhere() | KnowBreakers():
+                self.breakers.learn(news)
+            case Resolved():
+                forgotten = self.interest.learn(news)
+                if forgotten is not None:
+                    await self.interest.forget(forgotten)
 
     def know(self, workload: WorkloadName) -> None:
         """Know this workload by its name, or (empty name) forget it."""

@@ -13,16 +13,17 @@ from prometheus_client.parser import text_string_to_metric_families
 from meshtrio import __version__, control
 from meshtrio.address import Address
 from meshtrio.admin.app import encode
+from meshtrio.breaker_board import BreakerBoard
 from meshtrio.catalog.service import Endpoint, Service, ServicePort
 from meshtrio.config.schema import Catalog, Config, Log
 from meshtrio.control import Parts
-from meshtrio.fleet import Fleet, Seat
+from meshtrio.fleet import Fleet, Seat, Told
 from meshtrio.identities import Identities
 from meshtrio.intercept.catcher import Catcher
 from meshtrio.intercept.kernel import Kernel, open_kernel
 from meshtrio.intercept.registry import Registry
 from meshtrio.intercept.workload import Rules
-from meshtrio.messages import Connection, Count, Forget, Live, Resolve, Settings, Tally
+from meshtrio.messages import Connection, Count, Live, Settings, Tally
 from meshtrio.naming import Naming
 from meshtrio.observe.sums import Sums
 from meshtrio.outcome import Outcome
@@ -44,7 +45,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-async def hear(seat: Seat, message: Resolve | Forget | Tally) -> None:
+async def hear(seat: Seat, message: Told) -> None:
     await trio.lowlevel.checkpoint()
 
 
@@ -55,6 +56,7 @@ def parts(workers: int = 1, **given: Any) -> Parts:
         **{
             "config": config,
             "fleet": fleet,
+            "breakers": BreakerBoard(fleet),
             "publisher": publisher,
             "sources": Sources(config, publisher, lambda: None),
             "naming": Naming(Resolver(lambda: publisher.snapshot, config.dns)),

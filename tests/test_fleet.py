@@ -12,14 +12,12 @@ import pytest
 import trio
 
 from meshtrio.config.schema import Config, Log
-from meshtrio.fleet import Fleet, Seat
+from meshtrio.fleet import Fleet, Seat, Told
 from meshtrio.intercept.netns import Netns
 from meshtrio.messages import (
     CloseDoor,
-    Forget,
     KnowWorkload,
     OpenDoor,
-    Resolve,
     Settings,
     Tally,
     WorkloadName,
@@ -37,11 +35,11 @@ class Crew:
 
     def __init__(self, count: int) -> None:
         self.fleet = Fleet(count, self._hear)
-        self.heard: list[tuple[int, Resolve | Forget | Tally]] = []
+        self.heard: list[tuple[int, Told]] = []
         self.buried = 0
         self.fleet.buried = self._bury
 
-    async def _hear(self, seat: Seat, message: Resolve | Forget | Tally) -> None:
+    async def _hear(self, seat: Seat, message: Told) -> None:
         await trio.lowlevel.checkpoint()
         self.heard.append((seat.number, message))
 

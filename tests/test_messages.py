@@ -7,6 +7,7 @@ import pytest
 
 from meshtrio import messages
 from meshtrio.address import Address
+from meshtrio.balance.hearsay import Counts, Stand
 from meshtrio.catalog.service import Endpoint, Found, Service, ServicePort
 from meshtrio.config.schema import Config, Log
 from meshtrio.messages import (
@@ -17,14 +18,17 @@ from meshtrio.messages import (
     Drain,
     Forget,
     Handshakes,
+    KnowBreakers,
     KnowWorkload,
     Live,
     Maps,
+    Observed,
     OpenDoor,
     Ready,
     Report,
     Resolve,
     Resolved,
+    SeenElsewhere,
     Settings,
     Tally,
     ToAgent,
@@ -50,7 +54,11 @@ ENDED = Connection(
     detail="gone",
     rung="nft",
 )
+SEEN = {"shop/web:http": {"a": Counts(1, 2, 3, 2)}}
+CAME_TO = {"shop/web:http": {"a": Stand(1.5, True, 31.5, 2)}}
 TO_WORKER = [
+    SeenElsewhere(SEEN),
+    KnowBreakers("shop/web:http", CAME_TO["shop/web:http"], {"": "open", "b": "close"}),
     Settings(Config(node="n", log=Log(level="debug")), "/run/x.sock"),
     Maps(),
     OpenDoor(1, "inbound", "nft", 4026531840, WorkloadName(7, "shop"), 2, transparent=True),
@@ -69,6 +77,7 @@ TO_AGENT = [
     Resolve(HERE),
     Forget(HERE),
     Tally([Count("outbound", "shop", "default/web", Outcome.LIMIT, 1, 2, 3)], [ENDED], 4, 5),
+    Observed(SEEN, CAME_TO),
     Tally([], [], handshakes=[Handshakes("inbound", "resumed", 3)]),
     Live(9, [ENDED], 1),
 ]

@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from meshtrio.admin.breaker_routes import BreakerAnswers, breaker_routes, forcing_route
 from meshtrio.admin.catalog_routes import CatalogAnswers, catalog_routes
 from meshtrio.admin.identity_routes import IdentityAnswers, identity_routes, rotation_route
 from meshtrio.config.kinds import Label, Port
@@ -38,6 +39,10 @@ class Answers(Protocol):
     @property
     def identity(self) -> IdentityAnswers:
         """What answers about certificates."""
+
+    @property
+    def breakers(self) -> BreakerAnswers:
+        """What answers about breakers."""
 
     def readiness(self) -> list[str]:
         """Say what is still missing for being ready; empty when nothing is."""
@@ -103,6 +108,7 @@ def control_app(answers: Answers, more: Sequence[Route] = ()) -> Starlette:
         Route("/v1/workloads/{name}", add, methods=["PUT"]),
         Route("/v1/workloads/{name}", remove, methods=["DELETE"]),
         rotation_route(lambda: answers.identity, answer_json, read_body),
+        forcing_route(lambda: answers.breakers, answer_json, read_body),
     ]
     return Starlette(routes=[*_reading(answers), *changing, *more], exception_handlers=error_answers())
 
@@ -159,6 +165,7 @@ def _reading(answers: Answers) -> list[Route]:
         reading("/v1/config", answers.configuration),
         *catalog_routes(lambda: answers.catalog, answer_json),
         *identity_routes(lambda: answers.identity, answer_json),
+        *breaker_routes(lambda: answers.breakers, answer_json),
     ]
 
 

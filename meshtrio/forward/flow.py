@@ -128,8 +128,8 @@ class Flow:
     def cut(self, outcome: Outcome = Outcome.DRAINED) -> None:
         """Be over now, by RST to both sides; a dying flow ends as what it is dying of."""
         if self.dead is not None:
-            client_died = self.dead is self.client_lane
-            outcome = Outcome.CLIENT_RESET if client_died else Outcome.UPSTREAM_RESET
+            reset = Outcome.UPSTREAM_RESET if self.received_bytes else Outcome.UPSTREAM_RESET_EARLY
+            outcome = Outcome.CLIENT_RESET if self.dead is self.client_lane else reset
         self._over(outcome)
 
     def broke(self, bug: Exception) -> None:

@@ -14,18 +14,23 @@ from starlette.applications import Starlette
 
 from meshtrio.admin.app import BODY_BYTES, Answers, admin_app, control_app, encode
 from meshtrio.admin.server import serve
+from meshtrio.breaker_answers import BreakerAnswers
+from meshtrio.breaker_board import BreakerBoard
 from meshtrio.catalog.merge import Merge
+from meshtrio.catalog.snapshot import Snapshot
 from meshtrio.catalog.vips import Vips
 from meshtrio.catalog_answers import CatalogAnswers
 from meshtrio.config.identity import Identity
 from meshtrio.discover.hub import Hub
+from meshtrio.fleet import Fleet
 from meshtrio.identities import Identities
 from meshtrio.identity_answers import IdentityAnswers
 from meshtrio.intercept.workload import Spec, WorkloadError
 from meshtrio.outcome import Outcome
+from tests.support.catalog_desk import nobody
 
 READ = ["/healthz", "/readyz", "/metrics", "/v1/status", "/v1/connections", "/v1/config", "/v1/discovery"]
-READ += ["/v1/certs", "/v1/certs/bundle"]
+READ += ["/v1/certs", "/v1/certs/bundle", "/v1/breakers"]
 
 
 class Agent(Answers):
@@ -33,6 +38,8 @@ class Agent(Answers):
 
     def __init__(self) -> None:
         self.missing: list[str] = []
+        self.board = BreakerBoard(Fleet(1, nobody))
+        self.snapshot = Snapshot()
         self.identities = Identities(Identity(), lambda subject, message: None)
         self.added: list[Spec] = []
         self.removed: list[str] = []
@@ -45,6 +52,10 @@ class Agent(Answers):
     @property
     def identity(self) -> IdentityAnswers:
         return IdentityAnswers(self.identities)
+
+    @property
+    def breakers(self) -> BreakerAnswers:
+        return BreakerAnswers(self.board, lambda: self.snapshot)
 
     def readiness(self) -> list[str]:
         return self.missing

@@ -96,4 +96,4 @@ async def test_two_thousand_flows_at_once() -> None:
                 talking.start_soon(talk, flow, number)
     outcomes = [flow.ending.outcome for flow in flows if flow.ending is not None]
     assert outcomes.count(Outcome.CARRIED) == 1800
-    assert outcomes.count(Outcome.UPSTREAM_RESET) == 200
+    assert outcomes.count(Outcome.UPSTREAM_RESET_EARLY) == 200

@@ -40,5 +40,5 @@ async def test_any_conversation(client_part: Part, server_part: Part, limits: Re
     check(one, other)
     check(other, one)
     possible = {Outcome.CLIENT_RESET} if client_part.aborts else set()
-    possible |= {Outcome.UPSTREAM_RESET} if server_part.aborts else set()
+    possible |= {Outcome.UPSTREAM_RESET, Outcome.UPSTREAM_RESET_EARLY} if server_part.aborts else set()
     assert set(outcomes) <= (possible or {Outcome.CARRIED})

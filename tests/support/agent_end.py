@@ -20,6 +20,7 @@ from meshtrio.messages import (
     Forget,
     Live,
     Maps,
+    Observed,
     OpenDoor,
     Ready,
     Report,
@@ -45,6 +46,7 @@ class Agent:
         self.asked: list[Address] = []
         self.counts: list[Count] = []
         self.ended: list[Connection] = []
+        self.observed: list[Observed] = []
         self.readies = 0
         self.live: dict[int, Live] = {}
         self.heard = trio.Event()
@@ -70,6 +72,8 @@ class Agent:
                     self.ended += message.ended
                 case Live():
                     self.live[message.number] = message
+                case Observed():
+                    self.observed.append(message)
                 case Forget():
                     raise AssertionError("nothing was pushed out")
             self.heard.set()

@@ -17,16 +17,23 @@ from starlette.applications import Starlette
 from meshtrio.address import Address
 from meshtrio.admin.app import Answers, control_app
 from meshtrio.admin.server import serve
+from meshtrio.breaker_answers import BreakerAnswers
+from meshtrio.breaker_board import BreakerBoard
 from meshtrio.catalog.merge import Merge
 from meshtrio.catalog.probing import Result
 from meshtrio.catalog.service import Endpoint, Health, Service, ServicePort
 from meshtrio.catalog.vips import Vips
 from meshtrio.catalog_answers import CatalogAnswers
 from meshtrio.discover.hub import Hub
+from meshtrio.fleet import Fleet, Seat, Told
 from meshtrio.identity_answers import IdentityAnswers
 from meshtrio.intercept.workload import Spec
 
 NOW = 1_700_000_000.0
+
+
+async def nobody(seat: Seat, message: Told) -> None:
+    raise AssertionError("no worker was started")
 
 
 class Desk(Answers):
@@ -35,6 +42,8 @@ class Desk(Answers):
     def __init__(self) -> None:
         self.hub = Hub(Merge(Vips()), lambda snapshot: None)
         self.probed: dict[tuple[str, Address], Result] = {}
+        self.fleet = Fleet(2, nobody)
+        self.board = BreakerBoard(self.fleet, lambda: 1000.0)
         self._catalog = CatalogAnswers(self.hub, lambda: self.probed)
 
     @property
@@ -44,6 +53,10 @@ class Desk(Answers):
     @property
     def identity(self) -> IdentityAnswers:
         raise AssertionError("this desk answers about its catalog alone")
+
+    @property
+    def breakers(self) -> BreakerAnswers:
+        return BreakerAnswers(self.board, lambda: self.hub.snapshot)
 
     def readiness(self) -> list[str]:
         return []
