@@ -37,7 +37,7 @@ class BreakerAnswers:
         self._breakers = breakers
         self._snapshot = snapshot
 
-    def listed(self, service: str = "") -> dict[str, object]:
+    def listed(self, service: str = "") -> dict[str, Any]:
         """Return each endpoint that has a breaker, and each port that is forced as a whole.
 
         NoSuchService or WhichNamespace if the service is not one.
@@ -51,7 +51,7 @@ class BreakerAnswers:
         ]
         return {"breakers": rows[:ROWS], "omitted": len(rows[ROWS:])}
 
-    def force(self, service: str, word: Word, *, endpoint: str = "", port: str = "") -> dict[str, object]:
+    def force(self, service: str, word: Word, *, endpoint: str = "", port: str = "") -> dict[str, Any]:
         """Force a service, or one port or one endpoint of it, and return its breakers.
 
         An endpoint is named by id or address, a port by name or number. `auto` for a whole service lets all

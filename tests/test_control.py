@@ -171,6 +171,7 @@ async def test_metrics_say_how_it_is() -> None:
     made.fleet.seats[1].restarts = 4
     made.publisher.replace(made.publisher.snapshot.with_services([WEB]))
     made.sums.add(Tally([Count("inbound", "shop", "w", Outcome.CARRIED, 3, 5, 7)], []))
+    made.breakers.force(["default/web:http"], [""], "open")
     said = values(await control.metrics(made))
     assert said["meshtrio_ready",] == 1
     assert said["meshtrio_services",] == 1
@@ -179,6 +180,7 @@ async def test_metrics_say_how_it_is() -> None:
     assert said["meshtrio_worker_restarts", "0"] == 0
     assert said["meshtrio_worker_restarts", "1"] == 4
     assert said["meshtrio_resident_memory_bytes", "agent"] > 1 << 20
+    assert said["meshtrio_breaker_state", "default/web:http"] == 2
     closed = {key: value for key, value in said.items() if key[0] == "istio_tcp_connections_closed_total"}
     assert list(closed.values()) == [3]
     made.draining = True

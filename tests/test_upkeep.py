@@ -7,6 +7,7 @@ import pytest
 import trio
 
 from meshtrio import upkeep as module
+from meshtrio.balance.hearsay import Counts, Stand
 from meshtrio.discover import file
 from meshtrio.intercept.kernel import KernelRefused
 from meshtrio.intercept.workload import Spec
@@ -14,11 +15,14 @@ from meshtrio.messages import (
     CloseDoor,
     Count,
     Credentials,
+    KnowBreakers,
     KnowWorkload,
     Maps,
+    Observed,
     OpenDoor,
     Resolve,
     Resolved,
+    SeenElsewhere,
     Settings,
     Tally,
     Trusted,
@@ -254,6 +258,17 @@ async def test_what_workers_count_is_added_up(desk: Desk) -> None:
         tally = Tally([Count("outbound", "shop", "", Outcome.IDLE, 2, 0, 0)], [])
         await desk.upkeep._heard(seat, tally)
     assert desk.parts.sums.by_outcome() == {"idle": 4}
+
+
+async def test_what_one_worker_saw_the_others_hear(desk: Desk) -> None:
+    first, last = desk.parts.fleet.seats
+    last.ready.set()
+    now = desk.parts.breakers.clock()
+    port, stand = "default/web:", Stand(now, True, now + 30, 1)
+    await desk.upkeep._heard(first, Observed({port: {"a": Counts(0, 1, 0, 1)}}, {port: {"b": stand}}))
+    assert desk.said(SeenElsewhere) == [SeenElsewhere({port: {"a": Counts(0, 1, 0, 1)}})]
+    assert desk.said(KnowBreakers) == [KnowBreakers(port, {"b": stand}, {})]
+    desk.parts.fleet.close()
 
 
 async def test_a_private_agent_names_no_successor(tmp_path: Path) -> None:

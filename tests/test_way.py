@@ -5,6 +5,7 @@ import errno
 import os
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -65,28 +66,16 @@ async def client_reset(made: Scene) -> None:
             abort(client.socket)
 
 
-async def upstream_reset_early(made: Scene) -> None:
+async def upstream_reset(made: Scene, says: bytes = b"x") -> None:
     async def hang_up(stream: trio.SocketStream) -> None:
+        await stream.send_all(says)
         await stream.receive_some()
         abort(stream.socket)
 
     async with serving(hang_up) as server:
         made.catalog[VIP] = found(server)
         async with on_its_way(made) as client:
-            await client.send_all(b"x")
-            assert await is_reset(client)
-
-
-async def upstream_reset(made: Scene) -> None:
-    async def hang_up_amid_words(stream: trio.SocketStream) -> None:
-        await stream.send_all(b"x")
-        await stream.receive_some()
-        abort(stream.socket)
-
-    async with serving(hang_up_amid_words) as server:
-        made.catalog[VIP] = found(server)
-        async with on_its_way(made) as client:
-            assert await client.receive_some() == b"x"
+            assert not says or await client.receive_some() == says
             await client.send_all(b"x")
             assert await is_reset(client)
 
@@ -194,7 +183,7 @@ EACH: dict[Outcome, Callable[[Scene], Awaitable[None]]] = {
     Outcome.CARRIED: carried,
     Outcome.CLIENT_RESET: client_reset,
     Outcome.UPSTREAM_RESET: upstream_reset,
-    Outcome.UPSTREAM_RESET_EARLY: upstream_reset_early,
+    Outcome.UPSTREAM_RESET_EARLY: partial(upstream_reset, says=b""),
     Outcome.CONNECT_FAILED: connect_failed,
     Outcome.CONNECT_TIMEOUT: connect_timeout,
     Outcome.NO_ENDPOINT: no_endpoint,

@@ -6,13 +6,21 @@ import pytest
 from msgspec.structs import replace
 
 from meshtrio.address import Address
+from meshtrio.balance.hearsay import Counts
 from meshtrio.catalog.service import Endpoint
 from meshtrio.channel import local_pair
 from meshtrio.config.identity import Identity, ModeRule, Mtls
 from meshtrio.config.schema import Config, Exclude
 from meshtrio.forward.relay import Relay
 from meshtrio.interest import Interest
-from meshtrio.messages import Trusted, WorkloadName
+from meshtrio.messages import (
+    KnowBreakers,
+    KnowWorkload,
+    Resolved,
+    SeenElsewhere,
+    Trusted,
+    WorkloadName,
+)
 from meshtrio.neighbours import Neighbour
 from meshtrio.observe.ledger import Entry
 from meshtrio.worker_site import Site
@@ -119,3 +127,22 @@ def test_a_drain_of_nothing_cuts_nobody(site: Site) -> None:
     for now in (0, 1e6):
         site.end_revoked(now, 1000.0)
     assert cuts == []
+
+
+async def test_news_of_each_kind_go_where_they_belong(site: Site) -> None:
+    await site.learn(KnowWorkload(WorkloadName(SERVER, "renamed")))
+    assert site.names[SERVER].name == "renamed"
+    await site.learn(trusted())
+    await site.learn(credentials(SERVER, SERVER_ID))
+    assert site.border.keyring.identity(SERVER) == SERVER_ID
+    await site.learn(KnowBreakers("shop/web:http", {}, {"a": "open"}))
+    await site.learn(SeenElsewhere({"shop/web:http": {"b": Counts(0, 5, 0, 5)}}))
+    assert site.breakers.of("shop/web:http").blocked(0.0) == {"a", "b"}
+    asked: list[Address] = []
+
+    async def forget(address: Address) -> None:
+        asked.append(address)
+
+    site.interest.forget = forget  # type: ignore[method-assign]
+    await site.learn(Resolved(AT, None))  # nobody asked, so the agent need not go on telling
+    assert asked == [AT]

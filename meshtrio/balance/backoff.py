@@ -4,10 +4,11 @@ A time drawn evenly from zero up spreads those that failed together better than 
 jitter: they do not come back together.
 """
 
-from random import Random
 
+def backoff_s(attempt: int, base_s: float, max_s: float, luck: float) -> float:
+    """Give the wait before the n-th repetition (from 0): 0 to base_s doubled n times, at most max_s.
 
-def backoff_s(attempt: int, base_s: float, max_s: float, luck: Random) -> float:
-    """Draw the wait before the n-th repetition (from 0): 0 to base_s doubled n times, at most max_s."""
+    `luck` is in 0 to 1, drawn anew for each wait.
+    """
     # 2 ** 1100 is no float.
-    return luck.uniform(0.0, min(max_s, base_s * 2 ** min(max(0, attempt), 63)))
+    return luck * min(max_s, base_s * 2 ** min(max(0, attempt), 63))

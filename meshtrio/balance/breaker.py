@@ -8,7 +8,7 @@ the same one once all have heard the same.
 """
 
 import math
-from random import Random
+from typing import Protocol
 
 import msgspec
 
@@ -20,6 +20,13 @@ PERMIT_S = 30.0
 """After this long a permit is given to someone else: whoever had it died, or hangs. More than any dial."""
 JITTER = 0.2
 """How far an open time is moved either way, so that not all endpoints are tried again at one moment."""
+
+
+class Luck(Protocol):
+    """Where chance comes from, as random.Random."""
+
+    def random(self) -> float:
+        """Draw from 0 to 1."""
 
 
 class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +54,7 @@ class Breaker:
 
     __slots__ = ("_luck", "permits", "proofs", "run", "stand", "state", "thresholds", "window")
 
-    def __init__(self, thresholds: Thresholds, luck: Random) -> None:
+    def __init__(self, thresholds: Thresholds, luck: Luck) -> None:
         """`luck` moves open times by their jitter."""
         self.thresholds = thresholds
         self._luck = luck
@@ -152,7 +159,7 @@ class Breaker:
     def _opened(self, now: float) -> Stand:
         begins = not self.stand.open and self._has_served(now)
         streak = 1 if begins else min(STREAK_BOUND, self.stand.streak + 1)
-        lasts_s = open_time_s(streak, self.thresholds) * self._luck.uniform(1 - JITTER, 1 + JITTER)
+        lasts_s = open_time_s(streak, self.thresholds) * (1 + JITTER * (2 * self._luck.random() - 1))
         return Stand(self._moment(now), True, now + lasts_s, streak)
 
     def _has_served(self, now: float) -> bool:

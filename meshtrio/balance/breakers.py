@@ -8,9 +8,8 @@ connections since. A breaker that is no different from none is forgotten.
 import itertools
 import math
 from collections.abc import Collection, Mapping
-from random import Random
 
-from meshtrio.balance.breaker import Breaker, Thresholds
+from meshtrio.balance.breaker import Breaker, Luck, Thresholds
 from meshtrio.balance.breaker_table import WHOLE, Force, Input, State
 from meshtrio.balance.ejection import Level, blocked
 from meshtrio.balance.hearsay import FAILURE, SLOW, SUCCESS, Counts, Stand
@@ -47,7 +46,7 @@ class PortBreakers:
         "version",
     )
 
-    def __init__(self, thresholds: Thresholds, luck: Random) -> None:
+    def __init__(self, thresholds: Thresholds, luck: Luck) -> None:
         """`luck` moves open times by their jitter."""
         self.thresholds = thresholds
         self._luck = luck

@@ -16,8 +16,8 @@ NOW = 1000.0
 class NoLuck(Random):
     """Draws the middle: no jitter."""
 
-    def uniform(self, a: float, b: float) -> float:
-        return (a + b) / 2
+    def random(self) -> float:
+        return 0.5
 
 
 def breaker(**more: object) -> Breaker:
