@@ -11,4 +11,4 @@ def backoff_s(attempt: int, base_s: float, max_s: float, luck: float) -> float:
     `luck` is in 0 to 1, drawn anew for each wait.
     """
     # 2 ** 1100 is no float.
-    return luck * min(max_s, base_s * 2 ** min(max(0, attempt), 63))
+    return luck * min(max_s, base_s * 2.0 ** min(max(0, attempt), 63))
