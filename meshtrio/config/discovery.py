@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from meshtrio.config.kinds import Ip, Label, OptionalPath
+from meshtrio.config.kinds import Ip, Label, OptionalPath, ServiceName
 from meshtrio.config.shape import Means
 
 _Seconds = Annotated[float, Meta(ge=0.1, le=86_400, description="seconds, 0.1 to 86400")]
@@ -108,13 +108,7 @@ class Dns(Struct, frozen=True, forbid_unknown_fields=True):
 class HealthCheck(Struct, frozen=True, forbid_unknown_fields=True):
     """How the endpoints of one service are probed."""
 
-    service: Annotated[
-        str,
-        Meta(
-            pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(/[a-z0-9]([-a-z0-9]*[a-z0-9])?)?\Z",
-            description="a service, as in orders or shop/orders",
-        ),
-    ]
+    service: ServiceName
     type: Literal["http", "tcp", "grpc"] = "tcp"
     port: str = ""
     """The name of the service's port. Empty: every port."""

@@ -22,3 +22,10 @@ Cidr = Annotated[
     Meta(description="a network, as in 10.0.0.0/8 or fd00::/8, with nothing behind its length"),
     Means(ipaddress.ip_network),
 ]
+ServiceName = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(/[a-z0-9]([-a-z0-9]*[a-z0-9])?)?\Z",
+        description="a service, as in orders or shop/orders",
+    ),
+]

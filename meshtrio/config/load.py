@@ -134,7 +134,7 @@ def _sections() -> dict[str, bool]:
     return {field.encode_name: is_struct(field.type) for field in msgspec.structs.fields(Config)}
 
 
-_UNSAYABLE = ("workloads", "health_checks", "discovery.dns")
+_UNSAYABLE = ("workloads", "health_checks", "discovery.dns", "traffic.rules")
 """Lists of mappings, which no variable or flag can hold."""
 _PATHS = tuple(path for path in setting_paths() if path not in _UNSAYABLE)
 

@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import msgspec
 
 from meshtrio.config.schema import Config
+from meshtrio.config.traffic import Settings
+from meshtrio.config.wishes import laid_over
 
 SOCKET_PATH_BYTES = 107
 """The longest path of a unix socket (sun_path without its last zero, unix(7))."""
@@ -30,6 +32,7 @@ def breaches(config: Config) -> Iterator[Breach]:
     yield from _modes(config)
     yield from _policy(config)
     yield from _identity(config)
+    yield from _traffic(config)
 
 
 def _paths(config: Config) -> Iterator[Breach]:
@@ -120,3 +123,25 @@ def _identity(config: Config) -> Iterator[Breach]:
             says = f'is "{federated.trust_domain}", as {known[federated.trust_domain]} is (want another one)'
             yield Breach((path,), says)
         known.setdefault(federated.trust_domain, path)
+
+
+def _traffic(config: Config) -> Iterator[Breach]:
+    traffic = config.traffic
+    yield from _seconds("traffic", traffic, None)
+    first: dict[tuple[str, str], str] = {}
+    for at, rule in enumerate(traffic.rules):
+        path, named = f"traffic.rules[{at}]", f"{rule.key}:{rule.port}".rstrip(":")
+        before = first.setdefault((rule.key, rule.port), path)
+        if before != path:
+            yield Breach((f"{path}.service",), f"is {named}, as {before} is (want one rule for each)")
+        yield from _seconds(path, laid_over(traffic, rule), traffic)
+
+
+def _seconds(path: str, settings: Settings, known: Settings | None) -> Iterator[Breach]:
+    """Hold times against each other, unless they are as they are known to be."""
+    for section, least, most in (("retries", "base_s", "max_s"), ("breaker", "open_s", "open_max_s")):
+        held = getattr(settings, section)
+        low, high = getattr(held, least), getattr(held, most)
+        if low > high and (known is None or held != getattr(known, section)):
+            says = f"has {least} {low:g} and {most} {high:g} (want {most} to be at least {least})"
+            yield Breach((f"{path}.{section}",), says)

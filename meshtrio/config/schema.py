@@ -11,6 +11,7 @@ from msgspec import Meta, Struct
 from meshtrio.config.discovery import Discovery, Dns, HealthCheck
 from meshtrio.config.identity import Identity, Mtls, Policy
 from meshtrio.config.kinds import Cidr, Count, Ip, Label, OptionalPath, Path, Port
+from meshtrio.config.traffic import Traffic, Zone
 
 
 class Paths(Struct, frozen=True, forbid_unknown_fields=True):
@@ -121,6 +122,8 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
         ),
     ] = ""
     """How this node is called. Empty: its host name."""
+    zone: Zone = ""
+    """Where this node stands, so that endpoints there come first. Empty: all are equally near."""
     workers: Annotated[
         Annotated[int, Meta(ge=0, le=256)] | Literal["auto"],
         Meta(description="auto (one a core), or a count, 0 (inside the agent) to 256"),
@@ -148,6 +151,7 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     identity: Identity = Identity()
     mtls: Mtls = Mtls()
     policy: Policy = Policy()
+    traffic: Traffic = Traffic()
     workloads: tuple[Workload, ...] = ()
 
     @property

@@ -18,9 +18,9 @@ _BROKEN: Any = object()
 
 
 class Means(NamedTuple):
-    """Stands in an `Annotated`: the text must mean something to `read`, which raises ValueError otherwise."""
+    """Stands in an `Annotated`: the value must mean something to `read`, or that raises ValueError."""
 
-    read: Callable[[str], object]
+    read: Callable[[Any], object]
 
 
 class Shaping:
@@ -71,6 +71,7 @@ class Shaping:
         return kind(**made) if whole else None
 
     def _value(self, kind: Any, value: object, path: str) -> Any:
+        kind = _once_set(kind)
         bare = get_args(kind)[0] if get_origin(kind) is Annotated else kind
         if get_origin(bare) is Union and is_struct(get_args(bare)[1]):
             # A short form and a long one: a text, or a mapping for who has more to say.
@@ -115,6 +116,12 @@ class Shaping:
 def is_struct(kind: Any) -> bool:
     """Say whether this type is a struct, and so a mapping in a text."""
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
+def _once_set(kind: Any) -> Any:
+    """Give the type of what may be left unset, without that: whoever writes it down sets it."""
+    set_kinds = [one for one in get_args(kind) if one is not msgspec.UnsetType]
+    return set_kinds[0] if len(set_kinds) == 1 and msgspec.UnsetType in get_args(kind) else kind
 
 
 def origin_of(path: str, origins: Mapping[str, str]) -> str:

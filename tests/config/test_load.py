@@ -106,7 +106,7 @@ def test_what_is_more_than_one_value_cannot_be_a_variable_or_a_flag() -> None:
         "MESHTRIO_WORKLOADS is more than one value (want it in the file)",
         "MESHTRIO_LOG is more than one value (want MESHTRIO_LOG__KEY)",
     ]
-    for path in ("workloads", "health_checks", "discovery.dns"):
+    for path in ("workloads", "health_checks", "discovery.dns", "traffic.rules"):
         (fault,) = faults_of(None, None, **{path: "a"})
         assert fault == f"{path} is more than one value (want it in the file) [flag]"
     (fault,) = faults_of(None, None, quux="a")
@@ -116,7 +116,7 @@ def test_what_is_more_than_one_value_cannot_be_a_variable_or_a_flag() -> None:
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
-        ("- a", "is a list (want a mapping of node, workers"),
+        ("- a", "is a list (want a mapping of node, zone"),
         ("a: [", "is not YAML"),
         ("a: *b", "has the alias *b"),
         ("#" * (1 << 20) + "#", "is larger than 1048576 bytes"),

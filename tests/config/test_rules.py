@@ -6,6 +6,8 @@ from meshtrio.config.discovery import Discovery, DnsService
 from meshtrio.config.identity import Federated, Identity, ModeRule, Mtls, Policy, PolicyRule, RemoteCa
 from meshtrio.config.rules import breaches
 from meshtrio.config.schema import Config, Paths, Ports, Workload
+from meshtrio.config.traffic import Retries, Rule, Traffic
+from meshtrio.config.wishes import BreakerWishes
 
 
 def told(config: Config) -> list[str]:
@@ -113,6 +115,34 @@ def test_the_defaults_keep_all_rules() -> None:
             ],
         ),
         (Config(identity=Identity("off")), []),
+        (
+            Config(traffic=Traffic(retries=Retries(base_s=2), rules=(Rule(service="a", direct="auto"),))),
+            ["traffic.retries has base_s 2 and max_s 0.25 (want max_s to be at least base_s)"],
+        ),
+        (
+            Config(traffic=Traffic(rules=(Rule(service="a", breaker=BreakerWishes(open_max_s=5)),))),
+            [
+                "traffic.rules[0].breaker has open_s 30 and open_max_s 5"
+                " (want open_max_s to be at least open_s)"
+            ],
+        ),
+        (
+            Config(
+                traffic=Traffic(
+                    rules=(
+                        Rule(service="shop/a", port="http"),
+                        Rule(service="shop/a"),
+                        Rule(service="shop/a", port="http", algorithm="maglev"),
+                        Rule(service="b"),
+                        Rule(service="default/b"),
+                    )
+                )
+            ),
+            [
+                "traffic.rules[2].service is shop/a:http, as traffic.rules[0] is (want one rule for each)",
+                "traffic.rules[4].service is default/b, as traffic.rules[3] is (want one rule for each)",
+            ],
+        ),
     ],
 )
 def test_a_rule_that_is_broken_is_told(config: Config, says: list[str]) -> None:

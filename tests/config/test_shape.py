@@ -43,6 +43,23 @@ def test_what_is_missing_has_its_default() -> None:
     assert shaped(None) == (Outer(), [])
 
 
+def test_what_may_be_unset_wants_what_it_wants_when_it_is_set() -> None:
+    class Part(msgspec.Struct, frozen=True):
+        ip: Ip | msgspec.UnsetType = msgspec.UNSET
+        count: Annotated[int, Meta(ge=1, le=9, description="1 to 9")] | msgspec.UnsetType = msgspec.UNSET
+
+    def part(tree: object) -> tuple[Part | None, list[str]]:
+        shaping = Shaping({})
+        return shaping.struct(Part, tree), [str(fault) for fault in shaping.faults]
+
+    assert part({}) == (Part(), [])
+    assert part({"ip": "::1", "count": 9}) == (Part("::1", 9), [])
+    assert part({"ip": "x", "count": 0}) == (
+        Part(),
+        ['ip is "x" (want an address)', "count is 0 (want 1 to 9)"],
+    )
+
+
 def test_what_fits_is_taken() -> None:
     tree = {
         "ip": "::1",
