@@ -13,7 +13,7 @@ known before.
 import re
 import sys
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -21,6 +21,7 @@ import msgspec
 from meshtrio.address import Address
 from meshtrio.catalog.diallable import why_undiallable
 from meshtrio.catalog.service import Endpoint, Health, Labels, Service, ServicePort
+from meshtrio.config.wishes import WORDS, read_wishes
 
 LABELS = 32
 LABEL_BYTES = 1024
@@ -28,14 +29,19 @@ LABEL_BYTES = 1024
 tags first, then those of the last names."""
 
 # Not meshtrio.io/mesh, as in Kubernetes: a key has letters, digits, "-" and "_", or Consul refuses it.
+_OURS = "meshtrio-"
 MESHED = "meshtrio-mesh"
 IDENTITY = "meshtrio-identity"
 IDENTITY_CHARS = 2048
 """As long as a SPIFFE ID may be."""
 
+_WISHES = tuple(f"{_OURS}{word}" for word in WORDS)
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _PORT_NAME = re.compile(r"[-a-z0-9]{0,63}")
 _PROTOCOLS = frozenset(("http", "http2", "grpc", "tcp", "tls"))
+
+_Shape = tuple[int, str, str, Labels]
+"""What an instance says of the service: port, its name, protocol, wishes. What most say holds, of each."""
 
 
 class Reading(NamedTuple):
@@ -64,7 +70,7 @@ def read_service(name: str, body: object, before: Service | None = None, *, wan:
     known = {endpoint.id: endpoint for endpoint in before.endpoints} if before else {}
     found: dict[str, Endpoint] = {}
     skips: list[str] = []
-    shapes: list[tuple[int, str, str]] = []
+    shapes: list[_Shape] = []
     shared: dict[Labels, Labels] = {}
     for raw in body:
         try:
@@ -83,7 +89,8 @@ def read_service(name: str, body: object, before: Service | None = None, *, wan:
             skips.append(f"instance {endpoint.id} of {name}: it is there twice")
             continue
         found[endpoint.id] = endpoint
-        shapes.append((endpoint.address.port, _port_name(instance), _protocol(instance)))
+        wished = tuple((name, instance.meta[name]) for name in _WISHES if name in instance.meta)
+        shapes.append((endpoint.address.port, _port_name(instance), _protocol(instance), wished))
     return Reading(_service(name, found, shapes, before), tuple(skips))
 
 
@@ -202,24 +209,28 @@ def _protocol(instance: _Instance) -> str:
 
 
 def _service(
-    name: str, found: Mapping[str, Endpoint], shapes: list[tuple[int, str, str]], before: Service | None
+    name: str, found: Mapping[str, Endpoint], shapes: list[_Shape], before: Service | None
 ) -> Service | None:
     """Put the endpoints behind one port: a service has no more, whatever its instances listen on."""
     if not found:
         return None
     if shapes:
-        numbers, names, protocols = (Counter(column) for column in zip(*shapes, strict=True))
-        number, port_name, protocol = (
-            min(counts, key=lambda one, counts=counts: (-counts[one], one))  # type: ignore[misc]
-            for counts in (numbers, names, protocols)
-        )
+        number, port_name, protocol, wished = map(_of_most, zip(*shapes, strict=True))
+        wishes, unheeded = read_wishes(dict(wished), _OURS)
     else:
         # Nothing was understood, and all that is left is what was known; so it was known.
         assert before is not None
         old = before.ports[0]
         number, port_name, protocol = old.port, old.name, old.protocol
+        wishes, unheeded = before.wishes, before.unheeded
     endpoints = tuple(found[id_] for id_ in sorted(found))
-    return Service(name, ports=(ServicePort(str(port_name), int(number), endpoints, str(protocol)),))
+    port = ServicePort(port_name, number, endpoints, protocol)
+    return Service(name, ports=(port,), wishes=wishes, unheeded=unheeded)
+
+
+def _of_most(said: Sequence[Any]) -> Any:
+    counts = Counter(said)
+    return min(counts, key=lambda one: (-counts[one], one))
 
 
 def with_elsewhere(local: Service | None, elsewhere: Service | None) -> Service | None:

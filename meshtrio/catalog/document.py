@@ -3,7 +3,7 @@ file.
 
 Nearly all of the format is in the three structs below. An endpoint is `ip:port`, or a mapping with
 `address`, or, where a service has several ports, a mapping with `ip` and `ports`, the port number for each
-port name.
+port name. `traffic` has what a rule of the configuration's section of that name may have.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ from meshtrio.config.fault import Faults, meant, shown
 from meshtrio.config.kinds import Ip, Label, Port
 from meshtrio.config.shape import Means, Shaping
 from meshtrio.config.tree import read_tree
+from meshtrio.config.wishes import NO_WISHES, Wishes
 from meshtrio.identity.spiffe import parse_workload
 
 DOCUMENT_BYTES = 16 << 20
@@ -65,6 +66,7 @@ class _ServiceEntry(Struct, frozen=True):
     namespace: Label = "default"
     vips: tuple[Ip, ...] = ()
     endpoints: tuple[_Address | _EndpointEntry, ...] = ()
+    traffic: Wishes = NO_WISHES
 
 
 class _Document(Struct, frozen=True):
@@ -111,7 +113,7 @@ class _Checks:
         for at, one in enumerate(entry.endpoints):
             self._endpoint(one, f"{path}.endpoints[{at}]", serving)
         ports = tuple(ServicePort(p.name, p.port, tuple(serving[p.name].values())) for p in entry.ports)
-        service = Service(entry.name, entry.namespace, vips, ports)
+        service = Service(entry.name, entry.namespace, vips, ports, wishes=entry.traffic)
         first = self._names.setdefault(service.key, path)
         if first != path:
             self._blame(f"{path}.name", f"is {service.key}, as {first} is (want different names)")

@@ -22,6 +22,7 @@ from meshtrio.catalog.kubernetes_spec import (
     shared,
 )
 from meshtrio.catalog.kubernetes_wire import HOST, NAME, bounded, ip_of, name_of
+from meshtrio.config.wishes import Wishes, read_wishes
 
 PROTOCOLS = {
     "http": "http",
@@ -42,6 +43,7 @@ PROTOCOLS = {
 }
 """What an appProtocol means to us. Where there is none, the name of the port is read in the same way."""
 
+_OURS = "meshtrio.io/"
 _MESH = "meshtrio.io/mesh"
 _WEIGHT = "meshtrio.io/weight"
 _ZONE = "topology.kubernetes.io/zone"
@@ -132,6 +134,7 @@ def _service(raw: bytes | msgspec.Raw) -> Object:
             dict.fromkeys(ip_of(text, "spec.clusterIPs") for text in given if text not in ("", "None"))
         )
     )
+    wishes, unheeded = _wishes(read.metadata.annotations)
     spec = ServiceSpec(
         vips=vips,
         ports=_service_ports(body.ports or ()),
@@ -140,8 +143,16 @@ def _service(raw: bytes | msgspec.Raw) -> Object:
         dual_stack=len(set(body.ip_families or ())) > 1 or len({vip[:12] == V4_PREFIX for vip in vips}) > 1,
         publish_not_ready=bool(body.publish_not_ready_addresses),
         labels=bounded_labels(read.metadata.labels or {}),
+        wishes=wishes,
+        unheeded=unheeded,
     )
     return _object(Kind.SERVICE, read.metadata, spec)
+
+
+def _wishes(given: wire.Annotations | None) -> tuple[Wishes, tuple[str, ...]]:
+    said: dict[str, str | None] = msgspec.to_builtins(given) if given is not None else {}
+    wishes, unheeded = read_wishes({name: text for name, text in said.items() if text is not None}, _OURS)
+    return shared(wishes), unheeded
 
 
 def _service_ports(given: Iterable[wire.Port]) -> tuple[PortSpec, ...]:
@@ -182,7 +193,7 @@ def _pod(raw: bytes | msgspec.Raw) -> Object:
 
 def _weight(text: str) -> int:
     digits = len(text) <= 4 and text.isascii() and text.isdigit()
-    return int(text) if digits and 1 <= int(text) <= 1000 else 1
+    return int(text) if digits and int(text) <= 1000 else 1
 
 
 def _namespace(raw: bytes | msgspec.Raw) -> Object:

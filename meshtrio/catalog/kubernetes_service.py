@@ -87,6 +87,8 @@ def built(service: Object, said: Iterable[BackendsSpec], around: Surroundings) -
         headless=spec.headless,
         external=spec.external,
         labels=spec.labels,
+        wishes=spec.wishes,
+        unheeded=spec.unheeded,
     )
 
 

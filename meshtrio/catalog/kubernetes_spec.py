@@ -11,6 +11,7 @@ from typing import TypeVar
 import msgspec
 
 from meshtrio.catalog.service import Labels
+from meshtrio.config.wishes import NO_WISHES, Wishes
 
 LABELS = 32
 LABELS_BYTES = 1024
@@ -53,6 +54,8 @@ class ServiceSpec(msgspec.Struct, frozen=True, gc=False):
     dual_stack: bool
     publish_not_ready: bool
     labels: Labels
+    wishes: Wishes = NO_WISHES
+    unheeded: tuple[str, ...] = ()
 
 
 class Backend(msgspec.Struct, frozen=True, gc=False):

@@ -53,6 +53,12 @@ class FewLabels(Struct, frozen=True, gc=False):
 
 class Annotations(Struct, frozen=True, gc=False):
     weight: str | None = field(default=None, name="meshtrio.io/weight")
+    balancing: str | None = field(default=None, name="meshtrio.io/balancing")
+    hash_key: str | None = field(default=None, name="meshtrio.io/hash-key")
+    slow_start: str | None = field(default=None, name="meshtrio.io/slow-start")
+    direct: str | None = field(default=None, name="meshtrio.io/direct")
+    breaker: str | None = field(default=None, name="meshtrio.io/breaker")
+    retries: str | None = field(default=None, name="meshtrio.io/retries")
 
 
 class Named(Struct, frozen=True, gc=False, rename="camel"):

@@ -5,6 +5,7 @@ import enum
 import msgspec
 
 from meshtrio.address import Address
+from meshtrio.config.wishes import NO_WISHES, Wishes
 
 
 class Health(enum.Enum):
@@ -78,6 +79,10 @@ class Service(msgspec.Struct, frozen=True, gc=False):
     labels: Labels = ()
     source: str = ""
     """Who says so: one of `merge.SOURCES`."""
+    wishes: Wishes = NO_WISHES
+    """What it wishes for its own traffic. Rules of the configuration are stronger."""
+    unheeded: tuple[str, ...] = ()
+    """What in its wishes is wrong, in words, and so is not heeded."""
 
     @property
     def key(self) -> str:

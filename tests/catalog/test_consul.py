@@ -1,5 +1,6 @@
 """Instances as Consul tells them, and the endpoints that they become."""
 
+import re
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from meshtrio.address import Address
 from meshtrio.catalog.consul import LABEL_BYTES, LABELS, read_names, read_service, with_elsewhere
 from meshtrio.catalog.service import Endpoint, Health, Service, ServicePort
+from meshtrio.config.wishes import NO_WISHES, WORDS, Wishes
 
 
 def instance(id_: str = "web-1", *, checks: Any = ("passing",), node: Any = None, **service: Any) -> Any:
@@ -231,3 +233,28 @@ def test_instances_elsewhere_stand_behind_our_own_port() -> None:
     assert with_elsewhere(None, other) is other
     assert with_elsewhere(local, None) is local
     assert with_elsewhere(None, None) is None
+
+
+def test_what_most_instances_wish_for_holds() -> None:
+    old, new = {"meshtrio-balancing": "maglev"}, {"meshtrio-balancing": "random", "meshtrio-direct": "auto"}
+    instances = [instance(str(at), Meta=meta) for at, meta in enumerate((old, new, new))]
+    assert read(*instances).wishes == Wishes("random", direct="auto")
+    assert read(*reversed(instances)).wishes == Wishes("random", direct="auto")
+    assert read(instance("1", Meta={"zone": "b"})).wishes is NO_WISHES
+
+
+def test_a_wish_that_is_wrong_is_named_and_the_instance_is_there() -> None:
+    service = read(instance(Meta={"meshtrio-balancing": "robin", "meshtrio-retries": "1"}))
+    assert [one.partition(" (want ")[0] for one in service.unheeded] == ['meshtrio-balancing is "robin"']
+    assert service.wishes.retries.attempts == 1
+    assert len(service.endpoints) == 1
+
+
+def test_consul_takes_the_names_of_wishes() -> None:
+    assert all(re.fullmatch("[A-Za-z0-9_-]{1,128}", f"meshtrio-{word}") for word in WORDS)
+
+
+def test_wishes_stay_while_nothing_can_be_understood() -> None:
+    before = read(instance(Meta={"meshtrio-balancing": "robin", "meshtrio-direct": "auto"}))
+    bad = instance(Meta={"meshtrio-direct": "auto"}, Port="x")
+    assert read_service("web", [bad], before).service == before

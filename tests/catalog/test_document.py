@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from meshtrio.address import Address
 from meshtrio.catalog.document import CatalogFaults, read_services
 from meshtrio.catalog.service import Endpoint, Service, ServicePort
+from meshtrio.config.wishes import BreakerWishes, Wishes
 
 SHORT = """
 services:
@@ -46,6 +47,24 @@ services:
     assert told == [(True, ""), (True, "spiffe://cluster.local/ns/shop/sa/web"), (False, "")]
     with pytest.raises(CatalogFaults, match=r"endpoints\[1\].identity.*want a SPIFFE ID"):
         read_services(text.replace("/ns/shop/sa/web", ""))
+
+
+def test_a_service_may_wish_for_what_a_rule_may_say() -> None:
+    text = """
+services:
+- name: web
+  ports: [{port: 80}]
+  traffic: {algorithm: maglev, hash_key: sni, breaker: {consecutive: 3}}
+"""
+    (service,) = read_services(text)
+    assert service.wishes == Wishes("maglev", "sni", breaker=BreakerWishes(consecutive=3))
+    with pytest.raises(CatalogFaults) as caught:
+        read_services(text.replace("maglev", "magic").replace("consecutive: 3", "consecutive: -1, x: 1"))
+    assert [fault.path for fault in caught.value.faults] == [
+        "services[0].traffic.algorithm",
+        "services[0].traffic.breaker.x",
+        "services[0].traffic.breaker.consecutive",
+    ]
 
 
 def test_the_short_form() -> None:

@@ -9,6 +9,8 @@ import pytest
 
 from meshtrio.catalog.kubernetes_objects import KINDS, Kind, Object, PoisonError, decode, protocol_of
 from meshtrio.catalog.kubernetes_spec import NamespaceSpec, PodSpec, ServiceSpec
+from meshtrio.catalog.kubernetes_wire import Annotations
+from meshtrio.config.wishes import NO_WISHES, WORDS, BreakerWishes, Wishes
 from tests.catalog.kubernetes_truth import Json, backend, meta, namespace, pod, raw, read, service, slice_
 
 SMALLEST: dict[Kind, Json] = {kind: {"metadata": meta("web")} for kind in KINDS}
@@ -137,7 +139,8 @@ def test_an_app_protocol_counts_more_than_a_name(port: Json, means: str) -> None
         ("1000", None, 1000),
         ("1", None, 1),
         ("1001", None, 1),
-        ("0", None, 1),
+        ("0", None, 0),
+        ("0", "8", 0),
         ("-5", None, 1),
         ("many", "8", 1),
         ("٣", None, 1),
@@ -151,6 +154,38 @@ def test_weight(annotation: str | None, label: str | None, weight: int) -> None:
     spec = read(Kind.POD, said).spec
     assert isinstance(spec, PodSpec)
     assert spec.weight == weight
+
+
+def test_a_service_says_what_it_wishes_for_its_traffic() -> None:
+    said = service()
+    said["metadata"]["annotations"] = {
+        "meshtrio.io/balancing": "maglev",
+        "meshtrio.io/hash-key": "header:x-user",
+        "meshtrio.io/breaker": "off",
+        "meshtrio.io/direct": "auto",
+        "meshtrio.io/retries": "many",
+        "meshtrio.io/slow-start": "0",
+        "other": "x",
+    }
+    spec = read(Kind.SERVICE, said).spec
+    assert isinstance(spec, ServiceSpec)
+    off = BreakerWishes(enabled=False)
+    assert spec.wishes == Wishes("maglev", "header:x-user", slow_start_s=0, direct="auto", breaker=off)
+    assert spec.unheeded == ('meshtrio.io/retries is "many" (want a count, 0 to 10)',)
+
+
+def test_each_wish_that_there_is_can_be_an_annotation() -> None:
+    fields = {field.encode_name for field in msgspec.structs.fields(Annotations)}
+    assert fields == {f"meshtrio.io/{word}" for word in ("weight", *WORDS)}
+
+
+@pytest.mark.parametrize("annotations", [None, {}, {"other": "x"}, {"meshtrio.io/balancing": None}])
+def test_a_service_without_a_word_of_ours_wishes_for_nothing(annotations: Any) -> None:
+    said = service()
+    said["metadata"]["annotations"] = annotations
+    spec = read(Kind.SERVICE, said).spec
+    assert isinstance(spec, ServiceSpec)
+    assert (spec.wishes, spec.unheeded) == (NO_WISHES, ())
 
 
 def test_a_pod_says_its_zone_if_it_knows() -> None:

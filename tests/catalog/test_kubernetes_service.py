@@ -8,6 +8,7 @@ from meshtrio.address import Address
 from meshtrio.catalog.kubernetes import Reducer
 from meshtrio.catalog.kubernetes_objects import Kind
 from meshtrio.catalog.service import Endpoint, Health, Service
+from meshtrio.config.wishes import Wishes
 from meshtrio.identity.spiffe import TEMPLATE, namer
 from tests.catalog.kubernetes_truth import Json, backend, meta, namespace, pod, read, service, slice_
 
@@ -44,11 +45,14 @@ def behind(said: Json, *, home: str = "", target: Json | None = None, **argument
 def test_a_service_has_its_virtual_ip_ports_and_labels() -> None:
     said = service()
     said["metadata"]["labels"] = {"team": "a", "app": "web"}
+    said["metadata"]["annotations"] = {"meshtrio.io/balancing": "random", "meshtrio.io/direct": "on"}
     made = built((Kind.SERVICE, said))
     assert made.key == "shop/web"
     assert made.vips == (V4 + bytes((10, 96, 0, 1)),)
     assert [(port.name, port.port, port.protocol) for port in made.ports] == [("http", 80, "http")]
     assert made.labels == (("app", "web"), ("team", "a"))
+    assert made.wishes == Wishes("random")
+    assert made.unheeded == ('meshtrio.io/direct is "on" (want off or auto)',)
     assert not made.headless
     assert made.external == ""
 
