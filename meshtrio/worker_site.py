@@ -1,8 +1,10 @@
 """Shell. What all connections of one worker share: what the agent told it, and what it keeps count of."""
 
+from random import Random
+
 from msgspec.structs import replace
 
-from meshtrio.balance.roundrobin import Turns
+from meshtrio.balance.ports import Ports
 from meshtrio.breaker_share import BreakerShare
 from meshtrio.catalog.service import Endpoint
 from meshtrio.config.schema import Config
@@ -29,14 +31,15 @@ class Site:
     """What all connections of one worker share. Replaced piece by piece when the agent sends news."""
 
     def __init__(self, interest: Interest, relay: Relay, *, start: int) -> None:
-        """Begin with the default configuration and no door; `start` is where round robins begin."""
+        """Begin with the default configuration and no door; `start` is where turns begin."""
         self.config = Config()
         self._excluded = self.config.inbound_exclusions
         self.interest = interest
         self.relay = relay
         self.ledger = Ledger()
-        self.turns = Turns(start)
-        self.breakers = BreakerShare()
+        self.luck = Random()
+        self.breakers = BreakerShare(self.luck)
+        self.ports = Ports(self.breakers.of, start=start, luck=self.luck)
         self.routes = RouteTable()
         self.border = Border()
         self.names: dict[int, WorkloadName] = {}
@@ -50,6 +53,7 @@ class Site:
         self.config = config
         self._excluded = config.inbound_exclusions
         self.border.settle(config)
+        self.ports.settle(config.traffic, config.zone)
         self.rebuild_routes()
         for door in self.doors.values():
             door.tune(config.keepalive)

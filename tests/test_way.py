@@ -12,15 +12,12 @@ import msgspec
 import pytest
 import trio
 
-from meshtrio.channel import LocalChannel, local_pair
+from meshtrio.balance.breaker_table import WHOLE
 from meshtrio.config.identity import Mtls, Policy
-from meshtrio.config.schema import Config, Limits
-from meshtrio.forward.relay import Relay
-from meshtrio.interest import Interest
-from meshtrio.messages import ToAgent, ToWorker
+from meshtrio.config.schema import Limits
+from meshtrio.messages import KnowBreakers
 from meshtrio.outcome import Outcome
 from meshtrio.way import carry
-from meshtrio.worker_site import Site
 from tests.forward.peers import abort
 from tests.support.scene import QUICK, REQUEST, Scene, on_its_way, only_ending, recorded, scene
 from tests.support.secured import client_hello, identify, inbound, meshed
@@ -98,6 +95,14 @@ async def no_endpoint(made: Scene) -> None:
     made.catalog[VIP] = found()
     async with on_its_way(made) as client:
         assert await is_reset(client)
+
+
+async def breaker_open(made: Scene) -> None:
+    made.site.breakers.learn(KnowBreakers("default/web:http", {}, {WHOLE: "open"}))
+    async with serving() as server:
+        made.catalog[VIP] = found(server)
+        async with on_its_way(made) as client:
+            assert await is_reset(client)
 
 
 async def no_route(made: Scene) -> None:
@@ -187,6 +192,7 @@ EACH: dict[Outcome, Callable[[Scene], Awaitable[None]]] = {
     Outcome.CONNECT_FAILED: connect_failed,
     Outcome.CONNECT_TIMEOUT: connect_timeout,
     Outcome.NO_ENDPOINT: no_endpoint,
+    Outcome.BREAKER_OPEN: breaker_open,
     Outcome.NO_ROUTE: no_route,
     Outcome.NO_DESTINATION: no_destination,
     Outcome.LOOP: loop,
@@ -202,8 +208,7 @@ EACH: dict[Outcome, Callable[[Scene], Awaitable[None]]] = {
 }
 
 
-# BREAKER_OPEN is none of the way's until it picks by breakers.
-@pytest.mark.parametrize("outcome", [one for one in Outcome if one is not Outcome.BREAKER_OPEN])
+@pytest.mark.parametrize("outcome", Outcome)
 async def test_every_outcome_is_reached_and_told_once(
     outcome: Outcome, records: list[dict[str, Any]]
 ) -> None:
@@ -387,12 +392,3 @@ async def test_cancelled_at_any_step_everything_is_closed(records: list[dict[str
             break
     assert outcomes[-1] is Outcome.CARRIED, "the last run is the one that was not cancelled"
     assert outcomes.count(Outcome.DRAINED) >= 4, "a Resolve, two dials, the relay"
-
-
-def test_a_site_begins_with_the_default_configuration() -> None:
-    pair: tuple[LocalChannel[ToAgent, ToWorker], LocalChannel[ToWorker, ToAgent]] = local_pair()
-    site = Site(Interest(pair[1]), Relay(), start=0)
-    assert site.config == Config()
-    assert site.doors == {}
-    for line in pair:
-        line.close()

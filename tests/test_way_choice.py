@@ -8,7 +8,9 @@ import pytest
 import trio
 
 from meshtrio.address import Address
+from meshtrio.balance.ports import Ports
 from meshtrio.config.schema import Limits, Timeouts
+from meshtrio.config.traffic import Retries, Traffic
 from meshtrio.messages import Resolved
 from meshtrio.outcome import Outcome
 from tests.support.scene import QUICK, on_its_way, only_ending, recorded, scene
@@ -28,7 +30,7 @@ async def test_a_refusal_leads_to_the_next_endpoint_in_turn(
     start: int, records: list[dict[str, Any]]
 ) -> None:
     async with scene() as made, serving() as two, serving() as zero:
-        made.site.turns = type(made.site.turns)(start)
+        made.site.ports = Ports(made.site.breakers.of, start=start, luck=made.site.luck)
         with refusing() as one:
             made.catalog[VIP] = found(zero, one, two)
             reached = [zero, two, two][start]
@@ -47,15 +49,17 @@ async def test_silence_leads_to_the_next_endpoint(records: list[dict[str, Any]])
         assert only_ending(made, records).endpoint == str(server)
 
 
-async def test_no_endpoint_is_tried_twice_and_the_last_word_is_told(records: list[dict[str, Any]]) -> None:
+async def test_each_endpoint_is_tried_and_the_last_word_is_told(records: list[dict[str, Any]]) -> None:
     async with scene() as made:
+        made.configure(traffic=Traffic(retries=Retries(attempts=1)))
         with refusing() as one, refusing() as other:
             made.catalog[VIP] = found(one, other)
             async with on_its_way(made) as client:
                 assert await is_reset(client)
             ended = only_ending(made, records)
             assert ended.endpoint == str(other)
-            assert ended.detail == f"cannot connect to {other}: Connection refused"
+            why = "tried 2 times, as traffic.retries.attempts allows"
+            assert ended.detail == f"cannot connect to {other}: Connection refused ({why})"
 
 
 async def test_all_tries_together_have_one_deadline(records: list[dict[str, Any]]) -> None:

@@ -12,8 +12,7 @@ it starts (ramp.py). Algorithms that hash know no slow start: each second of it 
 import math
 from collections import Counter
 from collections.abc import Collection, Mapping
-from random import Random
-from typing import Protocol
+from typing import Any, Protocol
 
 from meshtrio.balance import ewma
 from meshtrio.balance.algorithm import HASHING
@@ -28,6 +27,19 @@ WEIGHTLESS = "weights_zero"
 UNDERFLOW = "released_twice"
 _MIX = 0x9E37_79B9_7F4A_7C15
 _SPACE = 1 << 64
+
+
+class Luck(Protocol):
+    """The part of `random.Random` that is asked for."""
+
+    def random(self) -> float:
+        """Give a number from 0 up to but not including 1."""
+
+    def getstate(self) -> tuple[Any, ...]:
+        """Give what `setstate` goes back to."""
+
+    def setstate(self, state: tuple[Any, ...]) -> None:
+        """Go back, so that the same numbers come again."""
 
 
 class Blocking(Protocol):
@@ -54,9 +66,7 @@ class Balancer:
         "_ramps", "_rest", "_start", "_version", "active", "breakers", "luck", "remarks", "settings", "zone",
     )  # fmt: skip
 
-    def __init__(
-        self, settings: Settings, breakers: Blocking, *, zone: str, start: int, luck: Random
-    ) -> None:
+    def __init__(self, settings: Settings, breakers: Blocking, *, zone: str, start: int, luck: Luck) -> None:
         """`zone` is this node's; empty: it has none. `start` differs by worker: where turns begin."""
         self.breakers = breakers
         self.active = 0

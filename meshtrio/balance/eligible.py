@@ -4,18 +4,18 @@ know how one of them is picked.
 An endpoint is usable if it is ready (neither unhealthy nor draining) and its breaker does not block it. Who
 is blocked is never picked at all.
 
-**Panic.** If fewer than `panic_percent` of those that do not drain are usable, then the few would be run over
-by what was meant for all, and it is likelier that the word of registry and probes is wrong than that all are
-dead: then the unhealthy ones get traffic as well. Our own breakers are still believed.
-
 **Zone first.** With `zone_aware`, on a node that has a zone, the usable endpoints of that zone get everything
-as long as at least `panic_percent` of the zone's capacity (the weights of those that do not drain) is usable.
-Below that they keep the share usable / `panic_percent`, and the rest spills over to all other usable ones by
+as long as at least ENOUGH_PERCENT of the zone's capacity (the weights of those that do not drain) is usable.
+Below that they keep the share usable / ENOUGH_PERCENT, and the rest spills over to all other usable ones by
 weight: nothing jumps at the threshold, and a zone without usable endpoints has spilt everything. Nothing has
 to be known of other callers for that; what is over is absorbed by the others, as in Envoy by its
-overprovisioning factor (1.4 there, 100 / panic_percent here). Where Kubernetes gives topology hints, they say
-which endpoints are near, instead of zones; as for kube-proxy, they count only if all usable endpoints have
-them and some are for us.
+overprovisioning factor. Where Kubernetes gives topology hints, they say which endpoints are near, instead of
+zones; as for kube-proxy, they count only if all usable endpoints have them and some are for us.
+
+**Panic** is off unless asked for: an endpoint that is known dead is not picked while a living one is there.
+With `panic_percent`, if fewer of those that do not drain are usable, then the few would be run over by what
+was meant for all, and it is likelier that the word of registry and probes is wrong than that all are dead:
+then the unhealthy ones get traffic as well. Our own breakers are still believed.
 
 **Weight 0** gets no new connections while others are there. If nobody else is there, all weigh the same.
 
@@ -33,6 +33,9 @@ from meshtrio.catalog.service import Endpoint, Health
 from meshtrio.config.traffic import Settings
 
 Endpoints = tuple[Endpoint, ...]
+
+ENOUGH_PERCENT = 70
+"""The share of a zone's capacity that can carry what is meant for all of it: 1 / 1.4, as Envoy has it."""
 
 
 class Tier(enum.Enum):
@@ -108,9 +111,9 @@ def sorted_out(
         return _of(Tier.ZONE if near else Tier.ALL, usable, bad)
     there = sum(one.weight for one in near) / capacity
     rest = tuple(filter(None, (spare, *bad)))
-    if there * 100 >= settings.panic_percent:
+    if there * 100 >= ENOUGH_PERCENT:
         return Eligible(Tier.ZONE, near, rest=(far, *rest))
-    return Eligible(Tier.SPILL, near, far, there * 100 / settings.panic_percent, rest)
+    return Eligible(Tier.SPILL, near, far, there * 100 / ENOUGH_PERCENT, rest)
 
 
 def _of(tier: Tier, group: Endpoints, rest: Sequence[Endpoints]) -> Eligible:

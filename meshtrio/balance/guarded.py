@@ -14,10 +14,10 @@ smooth weighted turns stand in for it, and later its own go on where they were.
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from random import Random
 
 from meshtrio.balance.algorithm import HASHING, Algorithm, make
 from meshtrio.balance.member import Member
+from meshtrio.balance.random_choice import Luck
 from meshtrio.config.traffic import Settings
 
 FAILED = "algorithm_failed"
@@ -39,7 +39,7 @@ class Guarded:
         "_turns",
     )
 
-    def __init__(self, settings: Settings, start: int, luck: Random, remarks: Counter[str]) -> None:
+    def __init__(self, settings: Settings, start: int, luck: Luck, remarks: Counter[str]) -> None:
         """`remarks` is where is counted: FAILED, NO_KEY. `start` is where turns begin."""
         self._settings, self._start, self._luck, self._remarks = settings, start, luck, remarks
         self._hashes = settings.algorithm in HASHING
@@ -93,7 +93,7 @@ class Guarded:
             self._remarks[FAILED] += 1
             self._turns = None
         left = [one for one in self._members if one.id not in tried]
-        return self._luck.choice(left) if left else None
+        return left[int(self._luck.random() * len(left))] if left else None
 
     def _failed(self) -> None:
         self._remarks[FAILED] += 1

@@ -72,7 +72,7 @@ class Breaker(Struct, frozen=True, forbid_unknown_fields=True):
 class Retries(Struct, frozen=True, forbid_unknown_fields=True):
     """How often a call that failed is tried again, and what all tries together may cost."""
 
-    attempts: Attempts = 2
+    attempts: Attempts = 3
     """Tries after the first one."""
     base_s: BackoffSeconds = 0.025
     """The longest wait before the second retry; doubled for each further one, up to `max_s`."""
@@ -80,8 +80,6 @@ class Retries(Struct, frozen=True, forbid_unknown_fields=True):
     budget_percent: Percent = 20
     """Retries may be this share of the calls of the last 10 s, and `budget_per_s` more."""
     budget_per_s: BudgetRate = 3.0
-    hedge_s: BackoffSeconds = 0.0
-    """A second try begins when the first one has been silent for so long. 0: none does."""
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):
@@ -96,8 +94,9 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """Endpoints of this node's zone first."""
     slow_start_s: RampSeconds = 30.0
     """How long an endpoint that is new or back takes to get its full share."""
-    panic_percent: Percent = 50
-    """If fewer endpoints are usable, the word of registry and probes is not believed: all get traffic."""
+    panic_percent: Percent = 0
+    """If fewer endpoints are usable, the word of registry and probes is not believed: all get traffic. 0: it
+    is always believed."""
     direct: Direct = "off"
     """auto: the kernel may choose the endpoint, where nothing else is asked for."""
     limits: ServiceLimits = ServiceLimits()

@@ -79,7 +79,6 @@ class RetryWishes(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     max_s: BackoffSeconds | UnsetType = UNSET
     budget_percent: Percent | UnsetType = UNSET
     budget_per_s: BudgetRate | UnsetType = UNSET
-    hedge_s: BackoffSeconds | UnsetType = UNSET
 
 
 class Wishes(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

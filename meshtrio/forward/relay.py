@@ -85,11 +85,15 @@ class Relay:
         *,
         idle_s: float,
         watch: Watch | None = None,
+        watch_answer: Watch | None = None,
     ) -> Flow:
-        """Begin to carry, and give a flow with live counts. Await `ended` on it next, without fail."""
+        """Begin to carry, and give a flow with live counts. Await `ended` on it next, without fail.
+
+        `watch` sees what the client says first, `watch_answer` what the upstream does.
+        """
         try:
             flow = Flow(client, upstream, bench=self._bench, heed=self._heed)
-            flow.client_lane.watch = watch
+            flow.client_lane.watch, flow.upstream_lane.watch = watch, watch_answer
             if self._epoll is None:
                 flow.cut()
                 return flow

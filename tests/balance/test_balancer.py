@@ -148,7 +148,7 @@ def test_a_zone_that_has_lost_capacity_spills_its_part(algorithm: str) -> None:
     keys = [key_hash(b"%d" % number) for number in range(1000)]
     where = {key: picks(made, ZONES, 1, key=key) for key in keys}
     at_home = Counter(where.values())["d"]
-    assert at_home == pytest.approx(500, abs=60)
+    assert at_home == pytest.approx(1000 * 25 / 70, abs=60)
     if algorithm in ("consistent_hash", "maglev"):
         assert {key: picks(made, ZONES, 1, key=key) for key in keys} == where
 
@@ -159,8 +159,8 @@ def test_what_spills_is_its_exact_part() -> None:
     made = balancer(switches, zone="x")
     picks(made, given, 1)
     switches.block("b")
-    # 2 of 5 weights are left, and at half of them nothing would spill yet.
-    assert Counter(picks(made, given, 1000))["a"] == 800
+    # 2 of 5 weights are left, and at 70 % of them nothing would spill yet.
+    assert Counter(picks(made, given, 700))["a"] == pytest.approx(400, abs=1)
 
 
 def test_a_retry_while_spilling_reaches_everybody_once() -> None:

@@ -58,12 +58,20 @@ def test_panic(ready: str, ill: str, panic_percent: int, expected: tuple[str, st
 def test_who_drains_does_not_count_for_panic_and_is_not_in_it() -> None:
     draining = endpoints("xyz", **GOING)
     assert out((*endpoints("a"), *draining)) == ("all", "a", ["xyz"])
-    assert out((*endpoints("a"), *endpoints("bc", **ILL), *draining)) == ("panic", "abc", ["xyz"])
+    assert out((*endpoints("a"), *endpoints("bc", **ILL), *draining), panic_percent=50) == (
+        "panic",
+        "abc",
+        ["xyz"],
+    )
 
 
 def test_who_is_blocked_is_nowhere_and_counts_as_missing() -> None:
     assert out(endpoints("abcd"), blocked="ab") == ("all", "cd", [])
-    assert out((*endpoints("abc"), *endpoints("d", **ILL)), blocked="ab") == ("panic", "cd", [])
+    assert out((*endpoints("abc"), *endpoints("d", **ILL)), blocked="ab", panic_percent=50) == (
+        "panic",
+        "cd",
+        [],
+    )
     assert out(endpoints("ab"), blocked="ab") == ("none", "", [])
 
 
@@ -101,27 +109,23 @@ def test_the_zone_comes_first_and_the_others_after_it() -> None:
     ("blocked", "expected"),
     [
         ("", ("abcd", 1, "")),
-        ("ab", ("cd", 1, "")),
-        ("abc", ("d", 0.5, "efgh")),
+        ("a", ("bcd", 1, "")),
+        ("ab", ("cd", 0.714286, "efgh")),
+        ("abc", ("d", 0.357143, "efgh")),
         ("abcd", ("efgh", 1, "")),
     ],
 )
 def test_below_the_threshold_the_missing_share_spills_over(
     blocked: str, expected: tuple[str, float, str]
 ) -> None:
-    eligible = sorted_out(ZONES, Settings(panic_percent=50), zone="x", blocked=frozenset(blocked))
+    eligible = sorted_out(ZONES, Settings(), zone="x", blocked=frozenset(blocked))
     assert share(eligible) == expected
 
 
 def test_capacity_is_counted_in_weights() -> None:
     zones = (endpoint("a", zone="x", weight=1), endpoint("b", zone="x", weight=9), *endpoints("cd", zone="y"))
     eligible = sorted_out(zones, Settings(), zone="x", blocked={"b"})
-    assert (eligible.tier, *share(eligible)) == (Tier.SPILL, "a", 0.2, "cd")
-
-
-def test_without_a_threshold_the_zone_has_all_while_one_is_left() -> None:
-    eligible = sorted_out(ZONES, Settings(panic_percent=0), zone="x", blocked=frozenset("abc"))
-    assert (eligible.tier, *share(eligible)) == (Tier.ZONE, "d", 1, "")
+    assert (eligible.tier, *share(eligible)) == (Tier.SPILL, "a", 0.142857, "cd")
 
 
 def test_hints_are_stronger_than_zones_if_all_have_them_and_some_are_for_us() -> None:

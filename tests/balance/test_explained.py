@@ -95,7 +95,7 @@ def test_it_says_what_spills_over() -> None:
     given = (*endpoints("abcd", zone="x"), *endpoints("efgh", zone="y"))
     switches.block("abc")
     explanation = explain(made, given, 0.0, None)
-    assert (explanation.tier, explanation.share) == ("spill", 0.5)
+    assert (explanation.tier, explanation.share) == ("spill", 25 / 70)
     assert [one.group for one in explanation.endpoints] == ["never"] * 3 + ["first"] + ["far"] * 4
 
 

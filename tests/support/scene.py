@@ -67,8 +67,7 @@ class Scene:
         self.at = next(address for address in door.addresses if address.is_v4)
 
     def configure(self, **settings: Any) -> None:
-        self.site.config = msgspec.structs.replace(self.site.config, **settings)
-        self.site.rebuild_routes()
+        self.site.settle(msgspec.structs.replace(self.site.config, **settings))
 
     async def dial(self, dialled: Address | None = VIP) -> trio.SocketStream:
         """Come to the door as if something else had been dialled; `carry_one` takes the connection."""

@@ -1,0 +1,182 @@
+"""Shell. From a route to an endpoint that answers: choose, dial, secure; and elsewhere while that may help.
+
+A call is tried again only while nothing of it was sent: its connection could not be made, or not secured.
+First elsewhere, at once; where every endpoint was tried, after a wait with full jitter. What bounds it is the
+deadline of all tries (timeouts.connect_s), `retries.attempts`, and the budget of the service, so that retries
+are never a storm.
+
+Does not carry a byte: whoever does tells the Hold how the endpoint did.
+"""
+
+import socket
+import time
+from typing import NamedTuple
+
+import trio
+
+from meshtrio.address import Address
+from meshtrio.balance.algorithm import HASHING
+from meshtrio.balance.backoff import backoff_s
+from meshtrio.balance.hashing import key_hash
+from meshtrio.balance.port import Hold, Port
+from meshtrio.catalog.service import Endpoint, Found
+from meshtrio.detect.requestkey import RequestKey
+from meshtrio.forward.dial import DialError, dial
+from meshtrio.forward.peek import peek
+from meshtrio.forward.sealed import Sealed
+from meshtrio.intercept.arrival import Door
+from meshtrio.messages import WorkloadName
+from meshtrio.observe.ledger import Entry
+from meshtrio.outcome import Outcome
+from meshtrio.passages import counted, note_peer
+from meshtrio.route.decision import Kind, Route
+from meshtrio.secure.border import Passage, Unsafe
+from meshtrio.worker_site import Site
+
+FIRST_BYTES_S = 0.05
+"""How long a client may be silent before it is balanced without a key: it may wait for the server."""
+
+
+class Refused(Exception):
+    """The connection ends before a byte was carried."""
+
+    def __init__(self, outcome: Outcome, detail: str = "", *, ours: bool = False) -> None:
+        """Say how, and for whoever debugs, why."""
+        super().__init__(detail)
+        self.outcome = outcome
+        self.detail = detail
+        self.ours = ours
+        """The fault is on this side, and says nothing of an endpoint."""
+
+
+class Arrival(NamedTuple):
+    """A connection that has just come in."""
+
+    door: Door
+    client: socket.socket
+    source: Address
+    entry: Entry
+
+
+class Call(NamedTuple):
+    """What the connection is to be."""
+
+    route: Route
+    found: Found | None
+    """What the route follows from."""
+    caller: WorkloadName
+
+
+class Reached(NamedTuple):
+    """The endpoint answered."""
+
+    upstream: socket.socket | Sealed
+    hold: Hold | None = None
+    """On the endpoint, where there was a choice. To be ended when the connection ends."""
+
+
+async def reach_endpoint(site: Site, arrival: Arrival, call: Call) -> Reached:
+    """Connect to an endpoint of the route. Refused or Unsafe if none can be reached; nothing is held then."""
+    if call.route.kind is not Kind.SERVICE or call.found is None:
+        return Reached(await _reach_the_only(site, arrival, call))
+    port = site.ports.of(call.found.service, call.route.port)
+    if full := port.full():
+        raise Refused(Outcome.LIMIT, f"{port.name} has as many connections as {full} allows")
+    port.pending += 1
+    try:
+        return await _reach_some(site, arrival, call, port)
+    finally:
+        port.pending -= 1
+
+
+async def _reach_the_only(site: Site, arrival: Arrival, call: Call) -> socket.socket | Sealed:
+    (endpoint,) = call.route.candidates
+    arrival.entry.endpoint = str(endpoint.address)
+    connect_s = site.config.timeouts.connect_s
+    with trio.move_on_after(connect_s):
+        passage = await _dial(site, arrival.door, endpoint, call.caller)
+        note_peer(arrival.entry, passage)
+        return passage.end
+    raise Refused(Outcome.CONNECT_TIMEOUT, f"{endpoint.address} did not answer within {connect_s} s")
+
+
+async def _reach_some(site: Site, arrival: Arrival, call: Call, port: Port) -> Reached:
+    """Try the endpoints in balanced order."""
+    entry, timeouts, retries = arrival.entry, site.config.timeouts, port.settings.retries
+    outcome, failure = Outcome.CONNECT_TIMEOUT, ""
+    tried: list[str] = []
+    retried = 0
+    with trio.move_on_after(timeouts.connect_s) as deadline:
+        key = await _key(site, arrival, call.caller, port)
+        port.budget.offered(time.monotonic())
+        while True:
+            hold = port.hold(call.route.candidates, time.monotonic(), key, tried)
+            if hold is None and retried:
+                tried.clear()
+                await trio.sleep(backoff_s(retried - 1, retries.base_s, retries.max_s, site.luck.random()))
+                hold = port.hold(call.route.candidates, time.monotonic(), key, tried)
+            if hold is None:
+                if not failure:
+                    outcome, failure = port.why_none(call.route.candidates, time.monotonic())
+                break
+            entry.endpoint = str(hold.endpoint.address)
+            try:
+                passage = await _dial(site, arrival.door, hold.endpoint, call.caller)
+            except (Refused, Unsafe) as failed:
+                ours = isinstance(failed, Refused) and failed.ours
+                hold.ended(Outcome.OUR_BUG if ours else failed.outcome, time.monotonic())
+                # Who says no says more than who is silent.
+                if not failure or failed.outcome is not Outcome.CONNECT_TIMEOUT:
+                    outcome = failed.outcome
+                failure = str(failed)
+            except BaseException:
+                late = trio.current_time() >= deadline.deadline
+                hold.ended(Outcome.CONNECT_TIMEOUT if late else Outcome.DRAINED, time.monotonic())
+                raise
+            else:
+                note_peer(entry, passage)
+                return Reached(passage.end, hold)
+            tried.append(hold.endpoint.id)
+            if why := port.why_no_retry(retried, time.monotonic()):
+                failure = f"{failure} ({why})" if retried else failure
+                break
+            retried += 1
+    if deadline.cancelled_caught:
+        failure = f"no endpoint answered within {timeouts.connect_s} s; last: {entry.endpoint}"
+    raise Refused(outcome, failure)
+
+
+async def _key(site: Site, arrival: Arrival, caller: WorkloadName, port: Port) -> int | None:
+    """Find what calls that belong together share, if the algorithm asks for it; None if there is none."""
+    if port.settings.algorithm not in HASHING:
+        return None
+    match port.settings.hash_key:
+        case "source_ip":
+            said = arrival.source.ip
+        case "spiffe_id":
+            said = str(site.border.keyring.identity(caller.id) or "").encode()
+        case wanted:
+            said = await peek(arrival.client, RequestKey(wanted), FIRST_BYTES_S) or b""
+    return key_hash(said) if said else None
+
+
+async def _dial(site: Site, door: Door, endpoint: Endpoint, caller: WorkloadName) -> Passage:
+    """Connect to this endpoint, and secure that if it is in the mesh. Refused or Unsafe if that fails."""
+    to, try_s = endpoint.address, site.config.timeouts.connect_try_s
+    with trio.move_on_after(try_s) as patience:
+        try:
+            neighbour = site.neighbour(door, endpoint)
+            sock = door.outbound_socket(to)
+        except OSError as cause:
+            raise Refused(
+                Outcome.CONNECT_FAILED, f"no socket for {to}: {cause.strerror}", ours=True
+            ) from cause
+        try:
+            await dial(sock, to)
+        except DialError as cause:
+            outcome = Outcome.CONNECT_TIMEOUT if cause.timed_out else Outcome.CONNECT_FAILED
+            raise Refused(outcome, str(cause)) from cause
+    if patience.cancelled_caught:
+        raise Refused(Outcome.CONNECT_TIMEOUT, f"{to} did not answer within {try_s} s")
+    known = site.seen_here(endpoint, neighbour)
+    return await counted(site.ledger, "outbound", site.border.out(sock, known, caller, neighbour))
