@@ -42,8 +42,8 @@ class Sealed:
     """
 
     __slots__ = (
-        "_end", "_incoming", "_learn", "_outgoing", "_read", "_ready", "_receive", "_said_goodbye",
-        "_send", "_session", "_sock", "_write", "more", "owed",
+        "_end", "_give", "_incoming", "_learn", "_outgoing", "_read", "_ready", "_receive", "_said_goodbye",
+        "_send", "_session", "_sock", "_take", "_write", "more", "owed",
     )  # fmt: skip
 
     def __init__(
@@ -57,13 +57,13 @@ class Sealed:
 
         `learn` is called once, after the first read, when a server's tickets have come.
         """
-        self._sock = sock
-        self._session = session
+        self._sock, self._session = sock, session
         self._incoming, self._outgoing = bios
         inner = session._sslobj  # type: ignore[attr-defined]  # a SSLObject only passes on: 2 * 0.2 us
         self._read: Callable[[int, memoryview], int] = inner.read
         self._write: Callable[[bytes | memoryview], int] = inner.write
         self._receive, self._send = sock.recv_into, sock.send
+        self._take, self._give = self._incoming.write, self._outgoing.read
         self._learn = learn
         self.owed = b""
         """Ciphertext that the kernel did not take."""
@@ -72,13 +72,12 @@ class Sealed:
         self._end: str | None = None
         """Why nothing more will be read: empty after close_notify."""
         self._said_goodbye = False
-        self.more = False
-        """Something can be read of which the kernel will not speak, or has spoken already."""
-        self._decrypt(memoryview(b""), 0)
-        if self._ready or self._end is not None:
-            self.more = True
+        if self._incoming.pending:
+            self._decrypt(memoryview(b""), 0)
         if self._outgoing.pending:
             self._answer()
+        self.more = self._end is not None or len(self._ready) > 0
+        """Something can be read of which the kernel will not speak, or has spoken already."""
 
     def recv_into(self, buffer: memoryview, nbytes: int) -> int:
         """Read once from the kernel, about `nbytes` of ciphertext; give what all of it means.
@@ -86,30 +85,36 @@ class Sealed:
         That may be more than `nbytes`, and is never more than the buffer holds. 0 is the other side's end of
         the stream. Whether there is more to read says `more`. Raises as a socket does.
         """
-        if self._ready or self._end is not None:
-            return self._serve(buffer) if self._ready else self._over()
-        asked = min(nbytes, CIPHER_BYTES, max(len(buffer) - RECORD_BYTES, LEAST_BYTES))
+        if self.more and (self._ready or self._end is not None):
+            return self._serve(buffer)
+        asked, receive = len(buffer) - RECORD_BYTES, self._receive
+        if asked > nbytes:
+            asked = nbytes
+        if not LEAST_BYTES <= asked <= CIPHER_BYTES:
+            asked = min(nbytes, max(asked, LEAST_BYTES), CIPHER_BYTES)
         while True:
-            got = self._receive(_cipher, asked)
+            got = receive(_cipher, asked)
             if not got:
                 self._end = "FIN without close_notify"
-                return self._over()
+                raise ConnectionResetError(self._end)
             filled = 0
-            for at in range(0, got, PIECE_BYTES):
-                self._incoming.write(_cipher[at : min(at + PIECE_BYTES, got)])
-                filled = self._decrypt(buffer, filled)
+            if got <= PIECE_BYTES:
+                self._take(_cipher[:got])
+                filled = self._decrypt(buffer, 0)
+            else:
+                for at in range(0, got, PIECE_BYTES):
+                    self._take(_cipher[at : min(at + PIECE_BYTES, got)])
+                    filled = self._decrypt(buffer, filled)
             if self._outgoing.pending:
                 self._answer()
             if self._learn is not None:
                 learn, self._learn = self._learn, None
                 learn()
-            self.more = got == asked or self._end is not None or len(self._ready) > 0
+            self.more = not (got != asked and self._end is None and not self._ready)
             if filled:
                 return filled
-            if self._ready:
+            if self._ready or self._end is not None:
                 return self._serve(buffer)
-            if self._is_over():
-                return self._over()
             if got < asked:
                 raise BlockingIOError
 
@@ -119,23 +124,20 @@ class Sealed:
             if chunk:
                 raise BlockingIOError
             raise Owing
-        if len(chunk) > PIECE_BYTES:
+        size = len(chunk)
+        if size > PIECE_BYTES:
             return self._send_pieces(memoryview(chunk))
-        if not chunk:
+        if not size:
             return 0
+        ciphertext, send = self._encrypt(chunk), self._send
         try:
-            self._write(chunk)
-        except ssl.SSLError as wrong:
-            raise ConnectionResetError(str(wrong)) from wrong
-        ciphertext = self._outgoing.read()
-        try:
-            gone = self._send(ciphertext)
+            gone = send(ciphertext)
         except BlockingIOError:
             gone = 0
         if gone != len(ciphertext):
             self.owed = ciphertext[gone:]
             raise Owing
-        return len(chunk)
+        return size
 
     def flush(self) -> bool:
         """Send ciphertext that is owed. True: all of it has gone."""
@@ -158,7 +160,7 @@ class Sealed:
                 pass  # the second SSL_shutdown, see above: the other direction is still open
             except ssl.SSLError as wrong:
                 raise ConnectionResetError(str(wrong)) from wrong
-            self.owed += self._outgoing.read()
+            self.owed += self._give()
         if not self.flush():
             raise Owing
         self._sock.shutdown(socket.SHUT_WR)
@@ -189,9 +191,9 @@ class Sealed:
         """Decrypt what is in the BIO, into the buffer, and into `_ready` what the buffer has no room for."""
         incoming, read, fits = self._incoming, self._read, len(buffer) - RECORD_BYTES
         try:
-            while incoming.pending and self._end is None:
+            while self._end is None:
                 if filled <= fits:
-                    got = read(RECORD_BYTES, buffer[filled:])
+                    got = read(RECORD_BYTES, buffer[filled:] if filled else buffer)
                     filled += got
                 else:
                     spare = memoryview(bytearray(RECORD_BYTES))
@@ -199,6 +201,8 @@ class Sealed:
                     self._ready += spare[:got]
                 if not got:
                     self._end = ""
+                elif not incoming.pending:
+                    break
         except ssl.SSLWantReadError:
             pass  # the rest is no whole record, and OpenSSL has taken it
         except ssl.SSLZeroReturnError:
@@ -208,23 +212,25 @@ class Sealed:
         return filled
 
     def _serve(self, buffer: memoryview) -> int:
+        if self._end and not self._ready:
+            raise ConnectionResetError(self._end)
         got = min(len(buffer), len(self._ready))
         buffer[:got] = self._ready[:got]
         del self._ready[:got]
         self.more = True
         return got
 
-    def _is_over(self) -> bool:
-        return self._end is not None
-
-    def _over(self) -> int:
-        if self._end:
-            raise ConnectionResetError(self._end)
-        return 0
+    def _encrypt(self, chunk: bytes | memoryview) -> bytes:
+        write, give = self._write, self._give
+        try:
+            write(chunk)
+        except ssl.SSLError as wrong:
+            raise ConnectionResetError(str(wrong)) from wrong
+        return give()
 
     def _answer(self) -> None:
         """Send what reading made TLS say: KeyUpdate, an alert, a server's tickets."""
-        self.owed += self._outgoing.read()
+        self.owed += self._give()
         # A dead socket shows at the next call: what was read with this came before that.
         with contextlib.suppress(OSError):
             self.flush()
@@ -232,13 +238,7 @@ class Sealed:
             self._end = "the other side reads no answers"
 
     def _send_pieces(self, chunk: memoryview) -> int:
-        parts: list[bytes] = []
-        for at in range(0, len(chunk), PIECE_BYTES):
-            try:
-                self._write(chunk[at : at + PIECE_BYTES])
-            except ssl.SSLError as wrong:
-                raise ConnectionResetError(str(wrong)) from wrong
-            parts.append(self._outgoing.read())
+        parts = [self._encrypt(chunk[at : at + PIECE_BYTES]) for at in range(0, len(chunk), PIECE_BYTES)]
         try:
             gone = self._sock.sendmsg(parts)
         except BlockingIOError:

@@ -8,7 +8,7 @@ always one that was sent to us, whatever became of the socket since.
 import select
 import socket
 
-from meshtrio.forward.lane import Lane, Owner, Way
+from meshtrio.forward.lane import OPEN, Lane, Owner, Way
 from meshtrio.forward.sealed import Sealed
 from meshtrio.forward.workbench import Workbench
 
@@ -30,7 +30,7 @@ class SealedLane(Lane):
     def happened(self, mask: int) -> None:
         """Act on what epoll says about the source socket, which is also the sink of the lane back."""
         sealed = self.sealed
-        if mask & _OUT and sealed.owed and self.back.held is None:
+        if sealed.owed and mask & _OUT and self.back.held is None:
             try:
                 sealed.flush()  # what reading made it say; nobody else waits for that
             except OSError:
@@ -47,16 +47,14 @@ class SealedLane(Lane):
 
     def pump(self) -> None:
         """Move bytes until the source is empty, the sink is full, or the turn is over."""
-        if self.way is not Way.OPEN or self.held is not None:
+        if self.way is not OPEN or self.held is not None:
             return
-        bench, sealed = self.bench, self.sealed
-        scratch, limits = bench.scratch, bench.limits
-        least_cost = limits.turn_bytes // limits.turn_reads
-        left = limits.turn_bytes
+        bench, sealed, receive = self.bench, self.sealed, self.receive
+        scratch, left = bench.scratch, bench.limits.turn_bytes
         while left > 0:
             asked = self.read_bytes
             try:
-                got = self.receive(scratch, asked)
+                got = receive(scratch, asked)
             except BlockingIOError:
                 return
             except OSError:
@@ -74,9 +72,9 @@ class SealedLane(Lane):
             if not self._put(chunk):
                 return
             if more:
-                self.read_bytes = min(2 * asked, limits.chunk_bytes)
+                self.read_bytes = min(2 * asked, bench.limits.chunk_bytes)
             elif not self.eager:
                 return
-            left -= max(got, least_cost)
+            left -= max(got, bench.least_cost)
         self.queued = True
         bench.again.append(self)

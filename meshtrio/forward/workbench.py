@@ -52,6 +52,8 @@ class Workbench:
 
     def __init__(self, limits: RelayLimits) -> None:
         self.limits = limits
+        self.least_cost = limits.turn_bytes // limits.turn_reads
+        """What a read counts for in a turn at least, however few bytes it took."""
         self.scratch = memoryview(bytearray(limits.chunk_bytes))
         self.again: list[Unfinished] = []
         """Bounded by the number of lanes: a lane knows whether it stands here."""
