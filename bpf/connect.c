@@ -7,12 +7,14 @@ int connect4(struct bpf_sock_addr *ctx)
 {
 	struct workload *w = this_workload();
 	struct ways ways = ways_v4(w);
-	struct addr to = { .port = ctx->user_port };
+	struct addr to = { .port = ctx->user_port }, member = {};
 
 	map_v4(&to, ctx->user_ip4);
-	enum reason why = outbound(ctx, &to, w, ways);
+	enum reason why = outbound(ctx, &to, w, ways, &member);
 	__be16 door = ours(why, ways);
-	if (door) {
+	if (why == DIRECT) {
+		show4(ctx, &member);
+	} else if (door) {
 		ctx->user_ip4 = bpf_htonl(0x7f000001);
 		ctx->user_port = door;
 	}
@@ -22,14 +24,16 @@ int connect4(struct bpf_sock_addr *ctx)
 int connect6(struct bpf_sock_addr *ctx)
 {
 	struct workload *w = this_workload();
-	struct addr to = { .port = ctx->user_port };
+	struct addr to = { .port = ctx->user_port }, member = {};
 
 	six(ctx, &to);
 	int mapped = is_mapped(&to);
 	struct ways ways = mapped ? ways_v4(w) : ways_v6(w);
-	enum reason why = outbound(ctx, &to, w, ways);
+	enum reason why = outbound(ctx, &to, w, ways, &member);
 	__be16 door = ours(why, ways);
-	if (door) {
+	if (why == DIRECT) {
+		show6(ctx, &member);
+	} else if (door) {
 		ctx->user_ip6[0] = 0;
 		ctx->user_ip6[1] = 0;
 		ctx->user_ip6[2] = mapped ? bpf_htonl(0xffff) : 0;

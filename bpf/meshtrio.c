@@ -8,6 +8,7 @@
 #include "include/decide.h"
 #include "include/maps.h"
 #include "include/seen.h"
+#include "direct.c"
 #include "outbound.c"
 #include "connect.c"
 #include "sendmsg.c"

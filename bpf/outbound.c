@@ -44,6 +44,7 @@ static __always_inline __u32 outbound_facts(struct bpf_sock_addr *ctx, const str
 	int udp = ctx->type == SOCK_DGRAM && ctx->protocol == IPPROTO_UDP;
 	struct prefix network = { .bits = 128 };
 	struct addr service = *to;
+	struct service *known;
 	__u32 facts = 0;
 
 	if (ctx->type == SOCK_STREAM && ctx->protocol == IPPROTO_TCP)
@@ -65,8 +66,9 @@ static __always_inline __u32 outbound_facts(struct bpf_sock_addr *ctx, const str
 	__builtin_memcpy(network.ip, to->ip, 16);
 	if (port_excluded(EXCLUDED_OUTBOUND, bpf_ntohs(to->port)) || excluded_networks.lookup(&network))
 		facts |= FACT_EXCLUDED;
-	if (services.lookup(&service))
-		facts |= FACT_SERVICE;
+	known = services.lookup(&service);
+	if (known)
+		facts |= known->slots ? FACT_SERVICE | FACT_DIRECT : FACT_SERVICE;
 	/* A link-local resolver cannot be asked without its zone, which nobody would tell ours. */
 	if (facts & FACT_DNS && !is_link_local(to) && beating(BEAT_OF_RESOLVER) && may_reach(ctx, w, ways.dns))
 		facts |= FACT_RESOLVING;
@@ -91,24 +93,40 @@ static __always_inline void note_asked(struct bpf_sock_addr *ctx, const struct a
 		count(FULL_ASKED);
 }
 
-/* Decide, count, and keep what the socket dialled if it is to go to a door of ours. */
+/*
+ * Decide, count, and keep what the socket dialled if it is to go to a door of ours, or direct. Then
+ * `member` is where to; NULL: whoever asks does not connect.
+ */
 static __always_inline enum reason outbound(struct bpf_sock_addr *ctx, const struct addr *to,
-					    const struct workload *w, struct ways ways)
+					    const struct workload *w, struct ways ways, struct addr *member)
 {
-	enum reason why = decide_outbound(outbound_facts(ctx, to, w, ways));
+	__u32 facts = outbound_facts(ctx, to, w, ways);
+	enum reason why = decide_outbound(facts);
 
 	/* Nothing is redirected without a workload, but the verifier cannot know. */
-	if (w && (why == REDIRECTED || why == RESOLVED_BY_US)) {
+	if (w && why == DIRECT && (!member || !picked(to, w, member))) {
+		count(MISSED_MEMBER);
+		why = decide_outbound(facts & ~FACT_DIRECT);
+	}
+	if (w && (why == REDIRECTED || why == RESOLVED_BY_US || why == DIRECT)) {
 		struct flow *flow = flows.sk_storage_get(ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 		if (flow) {
 			flow->netns = w->netns;
 			flow->destination = *to;
 			flow->workload = w->id;
+			flow->flags = 0;
+			if (why == DIRECT && member)
+				flow->member = *member;
+			else
+				flow->member.port = 0;
 			if (ctx->type == SOCK_DGRAM)
 				note_asked(ctx, to, w);
 		} else {
 			count(FULL_FLOWS);
-			why = ctx->type == SOCK_DGRAM	    ? OPEN_NO_RESOLVER :
+			/* A direct connection needs no memory to arrive. It is not counted, and its process sees
+			 * whom it reached. */
+			why = why == DIRECT		    ? DIRECT :
+			      ctx->type == SOCK_DGRAM	    ? OPEN_NO_RESOLVER :
 			      w->flags & WORKLOAD_CLOSED ? REFUSED_CANNOT_CATCH :
 							   OPEN_CANNOT_CATCH;
 		}

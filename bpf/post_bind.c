@@ -1,5 +1,5 @@
 /*
- * post_bind4, post_bind6, sock_release: which ports a workload listens on.
+ * post_bind4, post_bind6, sock_release: which ports a workload listens on, and who lets go first.
  *
  * A bound TCP socket counts, whether it listens yet or not: a connection to a port that is bound
  * and not listening is refused by the worker as the kernel would have. Entries stay with count 0
@@ -48,9 +48,13 @@ int post_bind6(struct bpf_sock *ctx)
 int sock_release(struct bpf_sock *ctx)
 {
 	struct bound *bound = bindings.sk_storage_get(ctx, 0, 0);
+	struct flow *flow = flows.sk_storage_get(ctx, 0, 0);
 	struct listener *listener;
 	struct port_key key;
 
+	/* So that a reset can be told from a process that aborts. */
+	if (flow)
+		flow->flags |= FLOW_RELEASED;
 	if (!bound)
 		return 1;
 	key = bound->key;

@@ -27,7 +27,7 @@ int sendmsg4(struct bpf_sock_addr *ctx)
 	struct workload *w = this_workload();
 	struct ways ways = ways_v4(w);
 	map_v4(&to, ctx->user_ip4);
-	if (may_hear(ctx, ways) && outbound(ctx, &to, w, ways) == RESOLVED_BY_US) {
+	if (may_hear(ctx, ways) && outbound(ctx, &to, w, ways, NULL) == RESOLVED_BY_US) {
 		ctx->user_ip4 = bpf_htonl(0x7f000001);
 		ctx->user_port = ways.dns;
 	}
@@ -43,7 +43,7 @@ int sendmsg6(struct bpf_sock_addr *ctx)
 	struct workload *w = this_workload();
 	struct ways ways = ways_v6(w);
 	six(ctx, &to);
-	if (may_hear(ctx, ways) && outbound(ctx, &to, w, ways) == RESOLVED_BY_US) {
+	if (may_hear(ctx, ways) && outbound(ctx, &to, w, ways, NULL) == RESOLVED_BY_US) {
 		ctx->user_ip6[0] = 0;
 		ctx->user_ip6[1] = 0;
 		ctx->user_ip6[2] = 0;

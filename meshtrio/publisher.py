@@ -5,9 +5,8 @@ changed and to who asked. Does not know where services come from.
 """
 
 import heapq
-import struct
 from collections import Counter
-from collections.abc import Set
+from collections.abc import Callable, Set
 from itertools import filterfalse
 
 from msgspec.structs import replace
@@ -18,10 +17,13 @@ from meshtrio.catalog.snapshot import Snapshot, changes
 from meshtrio.catalog.vips import NETWORKS, is_allocated
 from meshtrio.fleet import Seat
 from meshtrio.intercept import bpf
+from meshtrio.intercept.direct_layout import ServiceWords
 from meshtrio.intercept.routing_plan import MAX_VIPS
 from meshtrio.messages import Forget, Resolve, Resolved
 from meshtrio.observe import log
 
+RELAYED = ServiceWords().pack()
+"""What the hooks know of an address at first: it is a service's, and its connections go to a worker."""
 BATCH = 4096
 """How many addresses go into the kernel's map in one call."""
 
@@ -40,18 +42,34 @@ class Publisher:
         self._loopback: tuple[str, ...] = ()
         self._vips: Counter[bytes] = Counter()
         self._vip_networks: tuple[str, ...] = ()
+        self.follower: Callable[[Set[str]], None] = _nobody
+        """Called with the keys of the services that have changed, or got or lost an address."""
+        self.used_directly: Callable[[], Set[str]] = frozenset
+        """Gives the keys of services that are used without a worker."""
 
     @property
     def unmapped(self) -> int:
         """How many addresses did not fit into the kernel's map."""
         return len(self._left_out)
 
-    def use_map(self, descriptor: int) -> None:
-        """Keep this kernel map true from now on. What a predecessor left in it is replaced."""
+    def use_map(self, descriptor: int, keep: Set[Address] = frozenset()) -> None:
+        """Keep this kernel map true from now on. What a predecessor left in it is replaced.
+
+        But for what is to be kept: that stays until `forget_unknown`, for the catalog may be unread yet.
+        """
         self._map = descriptor
         self._in_map = {Address.unpack(key) for key in bpf.keys(descriptor, 18)}
         wanted = {address for service in self.snapshot for address in _addresses(self.snapshot, service.key)}
-        self._change_map(add=wanted - self._in_map, drop=self._in_map - wanted)
+        self._change_map(add=wanted - self._in_map, drop=self._in_map - wanted - keep)
+
+    def forget_unknown(self) -> None:
+        """Take out of the kernel's map what the catalog does not know."""
+        known = self.snapshot.has
+        self._change_map(add=set(), drop={address for address in self._in_map if not known(address)})
+
+    def has_mapped(self, address: Address) -> bool:
+        """Say whether the kernel's map has this address."""
+        return address in self._in_map
 
     def replace(self, snapshot: Snapshot) -> None:
         """Let this snapshot hold from now on, and tell everyone whom a change concerns."""
@@ -69,6 +87,8 @@ class Publisher:
         self._note_r0(changed.addresses, changed.services, old)
         known = {address for address in changed.addresses if snapshot.has(address)}
         self._change_map(add=known, drop=changed.addresses - known)
+        owners = {found.service.key for address in known if (found := snapshot.lookup(address))}
+        self.follower(changed.services | owners)
 
     def answer(self, seat: Seat, question: Resolve | Forget) -> None:
         """Answer a worker, and remember that it asked."""
@@ -83,7 +103,7 @@ class Publisher:
         """Return the keys of the services that workloads of this node have dialled."""
         asked = {address for seat in self._seats for address in seat.interests}
         found = (self.snapshot.lookup(address) for address in asked if isinstance(address, Address))
-        return {one.service.key for one in found if one is not None}
+        return {one.service.key for one in found if one is not None} | self.used_directly()
 
     def loopback_addresses(self) -> tuple[str, ...]:
         """Return the service addresses on loopback, which rung R0 must be told of."""
@@ -130,13 +150,17 @@ class Publisher:
         waiting = list(wanted)
         for at in range(0, len(waiting), BATCH):
             batch = waiting[at : at + BATCH]
-            fitted = bpf.update_many(self._map, [one.pack() for one in batch], struct.pack("<I", 1))
+            fitted = bpf.update_many(self._map, [one.pack() for one in batch], RELAYED)
             self._in_map.update(batch[:fitted])
             self._left_out.difference_update(batch[:fitted])
             if fitted < len(batch):
                 self._left_out |= wanted - self._in_map
                 log.rarely("the kernel's map of services is full; services on loopback may not be caught")
                 return
+
+
+def _nobody(changed: Set[str]) -> None:
+    """Nobody follows."""
 
 
 def _addresses(snapshot: Snapshot, key: str) -> set[Address]:

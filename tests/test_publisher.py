@@ -13,6 +13,7 @@ from meshtrio.catalog.service import Endpoint, Found, Service, ServicePort
 from meshtrio.catalog.snapshot import Snapshot
 from meshtrio.fleet import Seat
 from meshtrio.intercept import bpf
+from meshtrio.intercept.direct_layout import SERVICE_BYTES
 from meshtrio.messages import Forget, Resolve, Resolved
 from meshtrio.publisher import Publisher, brief
 
@@ -156,7 +157,7 @@ def test_loopback_addresses_and_virtual_ips_are_named() -> None:
 
 @pytest.fixture
 def kernel_map(request: pytest.FixtureRequest) -> Iterator[int]:
-    made = bpf.create_map(HASH, "services", (18, 4, getattr(request, "param", 64)), NO_PREALLOC)
+    made = bpf.create_map(HASH, "services", (18, SERVICE_BYTES, getattr(request, "param", 64)), NO_PREALLOC)
     yield made
     os.close(made)
 
@@ -168,7 +169,7 @@ def in_map(descriptor: int) -> set[Address]:
 @pytest.mark.kernel
 def test_what_a_predecessor_left_is_replaced(kernel_map: int) -> None:
     for old in (at("10.0.0.1"), at("10.0.0.7")):
-        bpf.update(kernel_map, old.pack(), bytes(4))
+        bpf.update(kernel_map, old.pack(), bytes(SERVICE_BYTES))
     publisher = published(services=(service("web", "10.1.0.1:8080", vips=("10.0.0.1",)),))
     publisher.use_map(kernel_map)
     assert in_map(kernel_map) == {at("10.0.0.1"), at("10.1.0.1", 8080)}
@@ -264,7 +265,7 @@ def test_after_any_changes_asker_and_map_know_the_truth(
 ) -> None:
     seat = Seat(0)
     publisher = published(seat)
-    kernel_map = bpf.create_map(HASH, "services", (18, 4, room), NO_PREALLOC)
+    kernel_map = bpf.create_map(HASH, "services", (18, SERVICE_BYTES, room), NO_PREALLOC)
     try:
         publisher.use_map(kernel_map)
         known: dict[Address, Any] = {}
@@ -281,3 +282,35 @@ def test_after_any_changes_asker_and_map_know_the_truth(
             assert publisher.unmapped == len(mapped) - len(in_map(kernel_map))
     finally:
         os.close(kernel_map)
+
+
+@pytest.mark.kernel
+def test_what_is_to_be_kept_stays_until_the_catalog_is_read(kernel_map: int) -> None:
+    kept, unknown = at("10.0.0.1"), at("10.0.0.7")
+    for old in (kept, unknown):
+        bpf.update(kernel_map, old.pack(), b"direct!!")
+    publisher = published()
+    publisher.use_map(kernel_map, keep={kept, at("10.0.0.9")})
+    assert in_map(kernel_map) == {kept}
+    assert publisher.has_mapped(kept)
+    assert not publisher.has_mapped(unknown)
+    change(publisher, service("web", vips=("10.0.0.2",)))
+    assert bpf.look_up(kernel_map, kept.pack(), SERVICE_BYTES) == b"direct!!"
+    publisher.forget_unknown()
+    assert in_map(kernel_map) == {at("10.0.0.2")}
+
+
+def test_who_follows_hears_of_services_that_changed_or_got_an_address() -> None:
+    publisher, heard = published(), list[Any]()
+    publisher.follower = heard.append
+    web, zoo = service("web", "10.1.0.1:80", vips=("10.0.0.1",)), service("zoo", vips=("10.0.0.1",))
+    change(publisher, web, zoo)
+    only(publisher, zoo)
+    only(publisher, zoo)
+    assert heard == [{"default/web", "default/zoo"}, {"default/web", "default/zoo"}]
+
+
+def test_what_is_used_directly_is_in_use() -> None:
+    publisher = published()
+    publisher.used_directly = lambda: {"default/web"}
+    assert publisher.asked_for() == {"default/web"}

@@ -21,7 +21,8 @@
 #define FACT_CLOSED (1u << 9)		/* on_agent_loss: closed */
 #define FACT_DNS (1u << 10)		/* asks for names by UDP or TCP, and our resolver wants to answer */
 #define FACT_RESOLVING (1u << 11)	/* our resolver lives, and this socket can reach it */
-#define FACTS 12
+#define FACT_DIRECT (1u << 12)		/* the service has members to which its callers may go themselves */
+#define FACTS 13
 
 /*
  * What to do with a connect, or with a datagram. When we should catch a connection and cannot, the
@@ -48,6 +49,9 @@ static __always_inline enum reason decide_outbound(__u32 facts)
 		return OPEN_NO_RESOLVER;
 	if ((facts & FACT_LOCAL) && !(facts & FACT_SERVICE))
 		return LEFT_LOOPBACK;
+	/* Needs nobody of ours, so it outlives us: neither the heartbeat nor the policy without it matter. */
+	if (facts & FACT_DIRECT)
+		return DIRECT;
 	if (!(facts & FACT_BEATING))
 		return facts & FACT_CLOSED ? REFUSED_AGENT_LOST : OPEN_AGENT_LOST;
 	if (facts & FACT_CANNOT_CATCH)

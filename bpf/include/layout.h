@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#define LAYOUT_VERSION 2
+#define LAYOUT_VERSION 3
 #define HEARTBEAT_STALE_NS 3000000000ULL
 #define BEAT_OF_DOORS 0		/* slots of `heartbeat`: who serves the doors, */
 #define BEAT_OF_RESOLVER 1	/* and who answers queries for names */
@@ -42,14 +42,23 @@ struct workload {
 	__be16 door6;	/* outbound door on ::1 */
 	__be16 dns4;	/* our resolver on 127.0.0.1; 0: names are none of our business */
 	__be16 dns6;	/* our resolver on ::1 */
+	__u32 sticky;	/* by which a direct service recognises this caller */
+	__u32 pad;
 };
 
-/* What a redirected socket remembers; lives and dies with the socket. */
+#define FLOW_BEGUN 1u		/* a direct connection whose end is still to be counted */
+#define FLOW_RELEASED 2u	/* its process has let go of it */
+#define FLOW_RETRANSMITTED 4u	/* something had to be sent twice; only in `struct ended` */
+#define FLOW_ACTIVE 8u		/* its member counts it as active */
+
+/* What a socket remembers that we sent elsewhere; lives and dies with the socket. */
 struct flow {
 	__u64 netns;
 	struct addr destination;
-	__u8 pad[2];
+	struct addr member;	/* port 0: it went to a door of ours */
 	__u32 workload;
+	__u32 flags;		/* FLOW_... */
+	__u64 fin_wait2;	/* bytes received when our FIN was acknowledged */
 };
 
 /* What the worker reads for an accepted connection, and our resolver for a query. */
@@ -75,6 +84,64 @@ struct here {
 	__u64 netns;
 	__u32 flags;	/* WORKLOAD_CLOSED */
 	__u32 pad;
+};
+
+/* How a direct service picks. */
+#define PICK_TURNS 0u	/* one slot after the other */
+#define PICK_LUCK 1u	/* any slot */
+#define PICK_LEAST 2u	/* of two slots by luck that whose member has fewer connections */
+#define PICK_STICKY 3u	/* the caller's own slot */
+
+/* What is known of a service's address. Replaced as a whole, so nobody sees half of a change. */
+struct service {
+	__u32 generation;	/* which of its slots hold */
+	__u16 slots;		/* 0: connections go through the worker */
+	__u16 algorithm;	/* PICK_... */
+};
+
+/* One place in the order of a direct service; its value is a member's address. */
+struct slot_key {
+	struct addr service;
+	__u16 slot;
+	__u32 generation;
+};
+
+/* An endpoint in its role for one address of a direct service. */
+struct member_key {
+	struct addr service;
+	struct addr member;
+};
+
+/* What it has carried. */
+struct member {
+	__u64 connections;
+	__u64 failed;	/* of these, those that were never established */
+	__s64 active;
+	__u64 sent;
+	__u64 received;
+};
+
+/* A direct connection that lives. */
+struct live {
+	struct addr source;
+	struct addr destination;
+	struct addr member;
+	__u8 pad[2];
+	__u32 workload;
+	__u32 pad2;
+	__u64 netns;
+	__u64 began;	/* CLOCK_MONOTONIC, ns */
+};
+
+/* One that has ended. */
+struct ended {
+	struct live was;
+	__u64 cookie;
+	__u64 at;	/* CLOCK_MONOTONIC, ns */
+	__u64 sent;
+	__u64 received;
+	__u32 state;	/* in which TCP state it was (BPF_TCP_...) */
+	__u32 flags;	/* FLOW_RELEASED, FLOW_RETRANSMITTED */
 };
 
 /* Excluded destinations: longest prefix match over the 16 byte address. */

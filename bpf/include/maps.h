@@ -10,7 +10,7 @@
  * process's own cgroup, which may be a child of it). Bound: one per cgroup. */
 BPF_CGROUP_STORAGE(workloads, struct workload);
 
-/* What a redirected socket dialled. Freed by the kernel with the socket, so it cannot leak.
+/* What a redirected or direct socket dialled. Freed by the kernel with the socket, so it cannot leak.
  * Full: the socket's option memory; counted as FULL_FLOWS, then the failure policy decides. */
 BPF_SK_STORAGE(flows, struct flow);
 
@@ -32,9 +32,28 @@ BPF_F_TABLE("hash", struct port_key, struct listener, ports, 65536, 1 /* BPF_F_N
  * never lets one loop. */
 BPF_F_TABLE("hash", struct place, __u64, our_dials, 65536, 1 /* BPF_F_NO_PREALLOC */);
 
-/* Addresses of services: VIPs and endpoints. Only needed for destinations on loopback; all others
- * are caught anyway. Full: the agent says so; services on loopback beyond the bound are not caught. */
-BPF_F_TABLE("hash", struct addr, __u32, services, 262144, 1 /* BPF_F_NO_PREALLOC */);
+/* Addresses of services: VIPs and endpoints. Needed for destinations on loopback, for all others are
+ * caught anyway, and for what is direct. Full: the agent says so; services beyond the bound are not caught
+ * on loopback, and are relayed. */
+BPF_F_TABLE("hash", struct addr, struct service, services, 262144, 1 /* BPF_F_NO_PREALLOC */);
+
+/* The members of direct services in the order in which they are picked, weights included. A new
+ * generation is written beside the old one. Full: the agent leaves the service on relay, and says so. */
+BPF_F_TABLE("hash", struct slot_key, struct addr, direct_slots, 131072, 1 /* BPF_F_NO_PREALLOC */);
+
+/* How many connections each address of a direct service was given: whose turn it is. Full: as above. */
+BPF_F_TABLE("hash", struct addr, __u64, direct_turns, 16384, 1 /* BPF_F_NO_PREALLOC */);
+
+/* What members of direct services carry. The agent makes and takes out the entries. Full: as above. */
+BPF_F_TABLE("hash", struct member_key, struct member, direct_members, 65536, 1 /* BPF_F_NO_PREALLOC */);
+
+/* Direct connections that live, by the cookies of their sockets. Taken out at the end, or by the agent
+ * when the workload's hooks are gone. Full: carried and counted, but not shown; counted as FULL_LIVE. */
+BPF_F_TABLE("hash", __u64, struct live, direct_live, 131072, 1 /* BPF_F_NO_PREALLOC */);
+
+/* Direct connections that have ended, until the agent has read them. Full (no agent, or a slow one):
+ * counted as FULL_ENDED; what the members have carried is counted all the same. */
+BPF_QUEUE(direct_ended, struct ended, 8192);
 
 /* Excluded ports (key: direction << 16 | port) and destination networks. Bound by configuration. */
 BPF_TABLE("hash", __u32, __u8, excluded_ports, 4096);

@@ -41,5 +41,12 @@ enum reason {
 	OPEN_NO_RESOLVER = 20,
 	/* bookkeeping */
 	FULL_ASKED = 21,
-	REASONS = 22,
+	/* outbound: the socket goes to a member of the service, without us */
+	DIRECT = 22,
+	/* bookkeeping: a direct connection that cannot be shown while it lives, or after it has ended */
+	FULL_LIVE = 23,
+	FULL_ENDED = 24,
+	/* bookkeeping: a direct service without the member that was picked; the connection is relayed */
+	MISSED_MEMBER = 25,
+	REASONS = 26,
 };

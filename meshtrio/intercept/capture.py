@@ -4,6 +4,8 @@ Two kinds with one face: by eBPF (rung R1) and by nf_tables (rung R0). Opening e
 everything or nothing. Does not know workers; it hands over doors as values.
 """
 
+import hashlib
+import os
 import socket
 from pathlib import Path
 
@@ -115,6 +117,7 @@ class EbpfCapture:
             door6=doors.port if doors.by_family(socket.AF_INET6) else 0,
             dns4=dns.port if dns and dns.has(socket.AF_INET) else 0,
             dns6=dns.port if dns and dns.has(socket.AF_INET6) else 0,
+            sticky=_sticky(self._wanted),
         )
 
     def _note_listeners(self) -> None:
@@ -126,6 +129,12 @@ class EbpfCapture:
             raw = bpf.look_up(self._kernel.maps["ports"], key, LISTENER_BYTES)
             if raw is None or unpack_listener(raw)[1] <= 0:
                 bpf.update(self._kernel.maps["ports"], key, listener(self._wanted.id, 1))
+
+
+def _sticky(wanted: Wanted) -> int:
+    """Return by which number direct services recognise a caller: the same for as long as it has its name."""
+    who = f"{os.uname().nodename}/{wanted.namespace}/{wanted.name}"
+    return int.from_bytes(hashlib.sha256(who.encode()).digest()[:4], "big")
 
 
 class NftCapture:

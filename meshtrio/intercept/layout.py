@@ -10,7 +10,7 @@ import msgspec
 
 from meshtrio.address import Address
 
-LAYOUT_VERSION = 2
+LAYOUT_VERSION = 3
 HEARTBEAT_STALE_S = 3.0
 BEAT_OF_DOORS = 0
 BEAT_OF_RESOLVER = 1
@@ -25,7 +25,7 @@ PLACE_BYTES = 32
 ORIGIN_BYTES = 24
 PORT_KEY_BYTES = 16
 LISTENER_BYTES = 8
-WORKLOAD_BYTES = 24
+WORKLOAD_BYTES = 32
 ADDRESS_BYTES = 18
 COOKIE_BYTES = 8
 
@@ -55,6 +55,10 @@ class Reason(enum.IntEnum):
     RESOLVED_BY_US = 19
     OPEN_NO_RESOLVER = 20
     FULL_ASKED = 21
+    DIRECT = 22
+    FULL_LIVE = 23
+    FULL_ENDED = 24
+    MISSED_MEMBER = 25
 
 
 class Origin(msgspec.Struct, frozen=True, gc=False):
@@ -107,12 +111,13 @@ class WorkloadWords(msgspec.Struct, frozen=True):
     door6: int
     dns4: int = 0
     dns6: int = 0
+    sticky: int = 0
 
     def pack(self) -> bytes:
         """Pack the bytes that go into the cgroup's storage."""
         flags = WORKLOAD_CLOSED * self.closed | WORKLOAD_CHECK_NETNS * self.check_netns
         ports = struct.pack("!4H", self.door4, self.door6, self.dns4, self.dns6)
-        return struct.pack("<QII8s", self.netns, self.id, flags, ports)
+        return struct.pack("<QII8sI4x", self.netns, self.id, flags, ports, self.sticky)
 
 
 def here(netns: int, *, closed: bool) -> bytes:

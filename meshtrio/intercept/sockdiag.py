@@ -1,11 +1,12 @@
-"""Shell. What the kernel's sock_diag(7) knows of a pair of addresses: one question, one answer.
+"""Shell. What the kernel's sock_diag(7) knows of a pair of addresses, and does: one question, one answer.
 
 Is there a TCP connection between them? Asked before a dial takes the caller's address: an accidental second
 connection with the same pair of addresses would end the first one. Which UDP socket hears what goes from one
-to the other? Asked by our resolver. And which TCP sockets listen? One netlink socket a namespace; knows
-nothing of doors.
+to the other? Asked by our resolver. Which TCP sockets listen? And: end this connection, as an operator says.
+One netlink socket a namespace; knows nothing of doors.
 """
 
+import errno
 import os
 import socket
 import struct
@@ -18,12 +19,14 @@ from meshtrio.intercept.netns import Netns
 
 _NETLINK_SOCK_DIAG = 4
 _SOCK_DIAG_BY_FAMILY = 20
-_NLM_F_REQUEST, _NLM_F_DUMP = 1, 0x300
+_SOCK_DESTROY = 21
+_NLM_F_REQUEST, _NLM_F_ACK, _NLM_F_DUMP = 1, 4, 0x300
 _NLMSG_ERROR, _NLMSG_DONE = 2, 3
 _LISTEN = 10
 _HEAD = struct.Struct("=IHHII")
 _REQUEST = struct.Struct("=BBBxI2s2s16s16sIII")
-_ANY_COOKIE = 0xFFFF_FFFF
+_ERROR = struct.Struct("=i")
+_ANY_COOKIE_OF_BOTH = 0xFFFF_FFFF_FFFF_FFFF
 # In struct inet_diag_msg: four bytes, then struct inet_diag_sockid with two ports, two addresses, interface.
 _COOKIE, _COOKIE_AT = struct.Struct("=Q"), 4 + 4 + 32 + 4
 # After that, struct inet_diag_msg has four numbers and then the inode.
@@ -102,21 +105,24 @@ class SockDiag:
                 # Each part begins at a multiple of four.
                 at += max(size + 3 & ~3, _HEAD.size)
 
+    def destroy(self, local: Address, remote: Address, cookie: int) -> bool:
+        """End the TCP connection whose socket has this cookie: its process gets ECONNABORTED, the peer a RST.
+
+        False: it has ended already. OSError (EOPNOTSUPP) if the kernel was built without SOCK_DESTROY.
+        """
+        body = _request(socket.IPPROTO_TCP, local, remote, cookie)
+        self._line.send(
+            _HEAD.pack(_HEAD.size + len(body), _SOCK_DESTROY, _NLM_F_REQUEST | _NLM_F_ACK, 1, 0) + body
+        )
+        answer = self._line.recv(4096)
+        number = -int(_ERROR.unpack_from(answer, _HEAD.size)[0])
+        if number not in (0, errno.ENOENT):
+            raise OSError(number, os.strerror(number))
+        return number == 0
+
     def _asked(self, protocol: int, local: Address, remote: Address) -> bytes | None:
         """Ask about one pair, and return the body of the answer. None: there is no such socket."""
-        body = _REQUEST.pack(
-            socket.AF_INET if local.is_v4 else socket.AF_INET6,
-            protocol,
-            0,
-            0xFFFF_FFFF,
-            local.port.to_bytes(2, "big"),
-            remote.port.to_bytes(2, "big"),
-            _words(local),
-            _words(remote),
-            0,
-            _ANY_COOKIE,
-            _ANY_COOKIE,
-        )
+        body = _request(protocol, local, remote)
         self._line.send(_HEAD.pack(_HEAD.size + len(body), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0) + body)
         answer = self._line.recv(4096)
         _, kind, _, _, _ = _HEAD.unpack_from(answer)
@@ -126,6 +132,22 @@ class SockDiag:
     def close(self) -> None:
         """Hang up."""
         self._line.close()
+
+
+def _request(protocol: int, local: Address, remote: Address, cookie: int = _ANY_COOKIE_OF_BOTH) -> bytes:
+    return _REQUEST.pack(
+        socket.AF_INET if local.is_v4 else socket.AF_INET6,
+        protocol,
+        0,
+        0xFFFF_FFFF,
+        local.port.to_bytes(2, "big"),
+        remote.port.to_bytes(2, "big"),
+        _words(local),
+        _words(remote),
+        0,
+        cookie & 0xFFFF_FFFF,
+        cookie >> 32,
+    )
 
 
 def _words(address: Address) -> bytes:

@@ -22,6 +22,7 @@ from meshtrio.intercept.layout import (
     port_key,
     unpack_listener,
     unpack_origin,
+    unpack_port_key,
 )
 from meshtrio.observe.process import is_alive
 
@@ -115,6 +116,16 @@ class Ports:
         raw = bpf.look_up(self._descriptor, port_key(netns, port), LISTENER_BYTES)
         number, sockets = unpack_listener(raw) if raw else (0, 0)
         return number if sockets > 0 else None
+
+    def listened(self) -> dict[int, set[int]]:
+        """Return for each port on which a workload listens the namespaces where one does."""
+        found: dict[int, set[int]] = {}
+        for key in list(bpf.keys(self._descriptor, PORT_KEY_BYTES)):
+            raw = bpf.look_up(self._descriptor, key, LISTENER_BYTES)
+            if raw is not None and unpack_listener(raw)[1] > 0:
+                netns, port = unpack_port_key(raw=key)
+                found.setdefault(port, set()).add(netns)
+        return found
 
     def sweep(self, most: int = PORTS_KEPT) -> int:
         """Take out ports that nobody has any more, if there are many; say how many were taken out.

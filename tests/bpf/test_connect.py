@@ -2,7 +2,6 @@
 
 import errno
 import socket
-import struct
 import time
 
 import pytest
@@ -12,6 +11,7 @@ from meshtrio.intercept import marks
 from meshtrio.intercept.attachment import CgroupHooks
 from meshtrio.intercept.kernel import Kernel
 from meshtrio.intercept.layout import EXCLUDED_INBOUND, EXCLUDED_OUTBOUND, Reason, excluded_port_key, prefix
+from meshtrio.publisher import RELAYED
 from tests.bpf.dialling import passes, refused
 from tests.bpf.pod import HERE, HERE6, VIP, VIP6, VIP_MAPPED, WORKLOAD, Pod, accept, pod_in, waiting
 from tests.support.namespace import Namespace
@@ -60,7 +60,7 @@ def test_the_unspecified_address_means_loopback(pod: Pod, host: str) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
 def test_a_service_on_loopback_is_caught(pod: Pod, host: str) -> None:
     service = Address.of(host, 8080)
-    with pod.entry("services", service.pack(), struct.pack("<I", 1)):
+    with pod.entry("services", service.pack(), RELAYED):
         pod.dial(host, 8080)
         arrival = pod.at_door(FAMILY[":" in host])
         assert arrival.origin is not None

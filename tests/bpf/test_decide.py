@@ -12,7 +12,7 @@ REFUSED = {Reason.REFUSED_AGENT_LOST, Reason.REFUSED_CANNOT_CATCH, Reason.REFUSE
 
 def outbound_model(*facts: bool) -> Reason:
     """Say the rules again, in the words of the design: what is not ours first, then what cannot be done."""
-    tcp, known, ours, door, excluded, local, service, cannot, beating, closed, dns, resolving = facts
+    tcp, known, ours, door, excluded, local, service, cannot, beating, closed, dns, resolving, direct = facts
     if not tcp and not dns:
         return Reason.LEFT_NOT_TCP
     if not known:
@@ -29,6 +29,8 @@ def outbound_model(*facts: bool) -> Reason:
         return Reason.OPEN_NO_RESOLVER
     if local and not service:
         return Reason.LEFT_LOOPBACK
+    if direct:
+        return Reason.DIRECT
     if beating and not cannot:
         return Reason.REDIRECTED
     table = {
@@ -55,8 +57,8 @@ def bits(number: int, count: int) -> list[bool]:
 
 
 def test_outbound_is_the_model_for_every_input(library: ctypes.CDLL) -> None:
-    said = [Reason(library.native_decide_outbound(facts)) for facts in range(1 << 12)]
-    assert said == [outbound_model(*bits(facts, 12)) for facts in range(1 << 12)]
+    said = [Reason(library.native_decide_outbound(facts)) for facts in range(1 << 13)]
+    assert said == [outbound_model(*bits(facts, 13)) for facts in range(1 << 13)]
 
 
 def test_inbound_is_the_model_for_every_input(library: ctypes.CDLL) -> None:
@@ -84,27 +86,29 @@ def test_the_facts_stand_in_the_order_of_the_model(library: ctypes.CDLL) -> None
         "CLOSED",
         "DNS",
         "RESOLVING",
+        "DIRECT",
     ]
     inbound = ["LISTENED", "OUR_DIAL", "ALIVE", "STRICT"]
-    assert [known[f"FACT_{name}"] for name in outbound] == [1 << at for at in range(12)]
+    assert [known[f"FACT_{name}"] for name in outbound] == [1 << at for at in range(13)]
     assert [known[f"FACT_{name}"] for name in inbound] == [1 << at for at in range(4)]
-    assert (known["FACTS"], known["INBOUND_FACTS"]) == (12, 4)
+    assert (known["FACTS"], known["INBOUND_FACTS"]) == (13, 4)
 
 
 def test_a_closed_workload_is_never_let_through_unmeshed(library: ctypes.CDLL) -> None:
-    """The promise behind `on_agent_loss: closed`, apart from how the rules are written."""
+    """The promise behind `on_agent_loss: closed`, apart from how the rules are written. Direct is meshed: the
+    agent has said that such a service needs nothing else of us."""
     left_alone = {reason for reason in Reason if reason.name.startswith("LEFT_")}
-    for facts in range(1 << 12):
+    for facts in range(1 << 13):
         if facts >> 9 & 1 and facts & 1:
             why = Reason(library.native_decide_outbound(facts))
-            assert why in left_alone | REFUSED | {Reason.REDIRECTED, Reason.RESOLVED_BY_US}
+            assert why in left_alone | REFUSED | {Reason.REDIRECTED, Reason.RESOLVED_BY_US, Reason.DIRECT}
 
 
 def test_a_datagram_is_never_refused_but_to_a_door_and_never_relayed(library: ctypes.CDLL) -> None:
     """The promise behind "always open": names are no security border. And the worker knows TCP alone."""
-    for facts in range(0, 1 << 12, 2):
+    for facts in range(0, 1 << 13, 2):
         why = Reason(library.native_decide_outbound(facts))
-        assert why not in (REFUSED - {Reason.REFUSED_DOOR}) | {Reason.REDIRECTED}
+        assert why not in (REFUSED - {Reason.REFUSED_DOOR}) | {Reason.REDIRECTED, Reason.DIRECT}
 
 
 def test_our_resolver_changes_nothing_for_what_asks_no_names(library: ctypes.CDLL) -> None:
@@ -113,3 +117,14 @@ def test_our_resolver_changes_nothing_for_what_asks_no_names(library: ctypes.CDL
         assert library.native_decide_outbound(facts | 1 << 11) == why
         if facts & 1:
             assert library.native_decide_outbound(facts | 1 << 10) == why, "TCP to 53, and no resolver"
+
+
+def test_a_direct_service_asks_neither_for_us_nor_for_the_policy(library: ctypes.CDLL) -> None:
+    """It keeps its last members when all of us are dead; and it changes nothing for what we do not catch."""
+    without_us = 1 << 7 | 1 << 8 | 1 << 9
+    for facts in range(1 << 12):
+        direct = Reason(library.native_decide_outbound(facts | 1 << 12))
+        if direct is Reason.DIRECT:
+            assert library.native_decide_outbound((facts | 1 << 12) ^ without_us) == Reason.DIRECT
+        else:
+            assert library.native_decide_outbound(facts) == direct

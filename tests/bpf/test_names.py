@@ -23,6 +23,7 @@ from meshtrio.intercept.layout import (
     prefix,
 )
 from meshtrio.intercept.tables import Heartbeat
+from meshtrio.publisher import RELAYED
 from tests.bpf.names import ASK, OURS, REAL, Resolver, real_resolver
 from tests.bpf.pod import HERE, HERE6, VIP, WORKLOAD, Pod, pod_in
 from tests.support.namespace import Namespace
@@ -118,7 +119,7 @@ def test_the_unspecified_address_is_asked_like_any_other(names: Names) -> None:
 def test_a_service_of_the_catalog_on_port_53_is_asked_likewise(names: Names) -> None:
     """A cluster's DNS is a service like others."""
     for host in (VIP, "127.0.0.53"):
-        with names.pod.entry("services", Address.of(host, 53).pack(), struct.pack("<I", 1)):
+        with names.pod.entry("services", Address.of(host, 53).pack(), RELAYED):
             assert names.ask(host) == names.ask_tcp(host) == OURS
             assert names.pod.counted() == {Reason.RESOLVED_BY_US: 2}
 

@@ -66,14 +66,14 @@ def test_what_is_held_goes_when_it_is_closed(compiled: CompiledObject) -> None:
 
 def test_pins_are_found_again_with_all_that_is_in_them(compiled: CompiledObject, bpffs: Path) -> None:
     first = loaded(compiled, bpffs / "mesh")
-    bpf.update(first.maps["services"], bytes(18), struct.pack("<I", 7))
+    bpf.update(first.maps["services"], bytes(18), struct.pack("<Q", 7))
     ids = map_ids(first)
     first.close()
     assert all(exists(one) for one in ids.values()), "pinned, so they live on"
     second = loaded(compiled, bpffs / "mesh")
     assert second.adopted
     assert map_ids(second) == ids
-    assert bpf.look_up(second.maps["services"], bytes(18), 4) == struct.pack("<I", 7)
+    assert bpf.look_up(second.maps["services"], bytes(18), 8) == struct.pack("<Q", 7)
     second.close()
 
 

@@ -136,6 +136,7 @@ def test_listener(c: dict[str, int], workload: int, sockets: int) -> None:
         door6=u16,
         dns4=u16,
         dns6=u16,
+        sticky=u32,
     )
 )
 def test_workload(c: dict[str, int], words: WorkloadWords) -> None:
@@ -149,6 +150,7 @@ def test_workload(c: dict[str, int], words: WorkloadWords) -> None:
     assert int.from_bytes(field(c, raw, "workload.door6", 2), "big") == words.door6
     assert int.from_bytes(field(c, raw, "workload.dns4", 2), "big") == words.dns4
     assert int.from_bytes(field(c, raw, "workload.dns6", 2), "big") == words.dns6
+    assert little(field(c, raw, "workload.sticky", 4)) == words.sticky
 
 
 @given(netns=u64, closed=st.booleans())
@@ -174,7 +176,7 @@ def test_excluded_port_key(library: ctypes.CDLL, direction: int, port: int) -> N
 
 # Of every size and offset that pinned maps depend on, by layout version. A change here that keeps the
 # version would let an agent adopt maps of another shape: raise LAYOUT_VERSION, and add the new digest.
-SHAPES = {1: "53155161", 2: "d3b8ec3d"}
+SHAPES = {1: "53155161", 2: "d3b8ec3d", 3: "359b0fd2"}
 
 
 def test_the_shape_of_a_version_never_changes(c: dict[str, int]) -> None:

@@ -172,3 +172,25 @@ def test_an_error_within_an_answer_is_raised(space: Namespace, monkeypatch: pyte
     monkeypatch.setattr(socket, "IPPROTO_TCP", 254)
     with asking(space) as diag, pytest.raises(OSError, match="No such file"):
         list(diag.listeners())
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_connection_is_ended_for_both_sides_and_only_that_one(space: Namespace, host: str) -> None:
+    with asking(space) as diag, contextlib.ExitStack() as stack:
+        listener = stack.enter_context(space.bound(host, 0))
+        caller, other = (stack.enter_context(space.tcp_socket(listener.family)) for _ in range(2))
+        for one in (caller, other):
+            one.connect(listener.getsockname())
+        accepted, peer = listener.accept()
+        stack.enter_context(accepted)
+        assert peer == caller.getsockname()
+        cookie = int.from_bytes(caller.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8), "little")
+        assert not diag.destroy(*ends(caller), cookie + 1), "another socket, which has gone"
+        assert diag.destroy(*ends(caller), cookie)
+        with pytest.raises(ConnectionAbortedError):
+            caller.recv(1)
+        accepted.settimeout(3)
+        with pytest.raises(ConnectionResetError):
+            accepted.recv(1)
+        assert diag.connected(*ends(other))
+        assert not diag.destroy(Address.of(host, 1), Address.of(host, 2), cookie)

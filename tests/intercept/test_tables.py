@@ -211,3 +211,9 @@ def test_taking_out_gives_the_last_value_once(ports: int) -> None:
     bpf.update(ports, port_key(5, 80), listener(7, 3))
     assert bpf.take_out(ports, port_key(5, 80), LISTENER_BYTES) == listener(7, 3)
     assert bpf.take_out(ports, port_key(5, 80), LISTENER_BYTES) is None
+
+
+def test_who_listens_is_told_by_port(ports: int) -> None:
+    for netns, port, sockets in ((5, 80, 1), (6, 80, 2), (5, 81, 0), (6, 82, 1)):
+        bpf.update(ports, port_key(netns, port), listener(7, sockets))
+    assert Ports(ports).listened() == {80: {5, 6}, 82: {6}}

@@ -1,0 +1,146 @@
+"""Core. The bytes of direct services that kernel and user space share: bpf/include/layout.h, from Python.
+
+A part of layout.py, which has the rest. A test compiles the C side and compares.
+"""
+
+import enum
+import struct
+
+import msgspec
+
+from meshtrio.address import Address
+from meshtrio.intercept.layout import ADDRESS_BYTES
+
+SERVICE_BYTES = 8
+SLOT_KEY_BYTES = 24
+MEMBER_KEY_BYTES = 36
+MEMBER_BYTES = 40
+LIVE_BYTES = 80
+ENDED_BYTES = 120
+TURN_BYTES = 8
+COOKIE_BYTES = 8
+FLOW_RELEASED = 2
+FLOW_RETRANSMITTED = 4
+GENERATIONS = 1 << 32
+SLOTS_BOUND = 65_535
+"""What the hooks can count."""
+
+
+class Pick(enum.IntEnum):
+    """How the hooks pick a slot."""
+
+    TURNS = 0
+    """One after the other."""
+    LUCK = 1
+    """Any."""
+    LEAST = 2
+    """Of two by luck that whose member has fewer connections."""
+    STICKY = 3
+    """The caller's own."""
+
+
+class ServiceWords(msgspec.Struct, frozen=True):
+    """`struct service`: what the hooks know of a service's address. Without slots it is relayed."""
+
+    generation: int = 0
+    slots: int = 0
+    pick: Pick = Pick.TURNS
+
+    def pack(self) -> bytes:
+        """Pack the value of `services`."""
+        return struct.pack("<IHH", self.generation, self.slots, self.pick)
+
+    @classmethod
+    def unpack(cls, raw: bytes) -> "ServiceWords":
+        """Read it. ValueError if the hooks would not know such a pick."""
+        generation, slots, pick = struct.unpack("<IHH", raw)
+        return cls(generation, slots, Pick(pick))
+
+
+class Carried(msgspec.Struct, frozen=True):
+    """`struct member`: what an endpoint has carried for one address of a direct service."""
+
+    connections: int = 0
+    failed: int = 0
+    """Of these, those that were never established."""
+    active: int = 0
+    sent: int = 0
+    received: int = 0
+
+    def pack(self) -> bytes:
+        """Pack the value of `direct_members`."""
+        return struct.pack("<QQqQQ", self.connections, self.failed, self.active, self.sent, self.received)
+
+    @classmethod
+    def unpack(cls, raw: bytes) -> "Carried":
+        """Read it."""
+        return cls(*struct.unpack("<QQqQQ", raw))
+
+
+class DirectLive(msgspec.Struct, frozen=True):
+    """`struct live`: a direct connection. Times are CLOCK_MONOTONIC, seconds."""
+
+    source: Address
+    destination: Address
+    member: Address
+    workload: int
+    netns: int
+    began_at: float
+
+
+class DirectEnded(msgspec.Struct, frozen=True):
+    """`struct ended`: a direct connection that has ended."""
+
+    was: DirectLive
+    cookie: int
+    at: float
+    sent: int
+    received: int
+    state: int
+    """In which TCP state it was, numbered as in the kernel's net/tcp_states.h."""
+    released: bool
+    """The process had let go of it."""
+    retransmitted: bool
+    """Something had to be sent twice."""
+
+
+def slot_key(service: Address, slot: int, generation: int) -> bytes:
+    """Pack `struct slot_key`."""
+    return struct.pack("<18sHI", service.pack(), slot, generation)
+
+
+def unpack_slot_key(raw: bytes) -> tuple[Address, int]:
+    """Read of `struct slot_key` whose slot it is: the service's address, and the generation."""
+    return Address.unpack(raw), struct.unpack_from("<I", raw, 20)[0]
+
+
+def member_key(service: Address, member: Address) -> bytes:
+    """Pack `struct member_key`."""
+    return service.pack() + member.pack()
+
+
+def unpack_member_key(raw: bytes) -> tuple[Address, Address]:
+    """Read `struct member_key`."""
+    return Address.unpack(raw), Address.unpack(raw[ADDRESS_BYTES:])
+
+
+def unpack_live(raw: bytes) -> DirectLive:
+    """Read `struct live`."""
+    source, destination, member = (Address.unpack(raw[at : at + ADDRESS_BYTES]) for at in (0, 18, 36))
+    workload, netns, began = struct.unpack_from("<I4xQQ", raw, 56)
+    return DirectLive(source, destination, member, workload, netns, began / 1e9)
+
+
+def unpack_ended(raw: bytes) -> DirectEnded:
+    """Read `struct ended`."""
+    cookie, at, sent, received, state, flags = struct.unpack_from("<QQQQII", raw, LIVE_BYTES)
+    return DirectEnded(
+        unpack_live(raw[:LIVE_BYTES]),
+        cookie,
+        at / 1e9,
+        sent,
+        received,
+        state,
+        bool(flags & FLOW_RELEASED),
+        bool(flags & FLOW_RETRANSMITTED),
+    )

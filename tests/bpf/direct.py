@@ -1,0 +1,107 @@
+"""Shell. A direct service for tests of the hooks: listeners of the pod's namespace that are its members."""
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+from meshtrio.address import Address
+from meshtrio.intercept.direct_layout import Carried, DirectEnded, Pick
+from meshtrio.intercept.direct_maps import DirectMaps
+from tests.bpf.pod import Pod
+
+PORT = 80
+
+
+def soon(what: Callable[[], bool], patience_s: float = 3.0) -> bool:
+    """Say whether something becomes true within the patience."""
+    until = time.monotonic() + patience_s
+    while not what():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.005)
+    return True
+
+
+class Direct:
+    """Members of one address, each a listener that the test accepts at."""
+
+    def __init__(self, pod: Pod, vip: str, hosts: Sequence[str]) -> None:
+        self.pod = pod
+        self.vip = Address.of(vip, PORT)
+        self.maps = DirectMaps(pod.kernel.maps)
+        self.doors = [pod.space.bound(host, 0) for host in hosts]
+        self.members = [Address.of(*door.getsockname()[:2]) for door in self.doors]
+
+    def serve(self, order: Sequence[int], pick: Pick = Pick.TURNS) -> None:
+        """Let these members serve, by number."""
+        self.maps.put(self.vip, pick, [self.members[at] for at in order])
+
+    def dial(self, count: int = 1) -> list[int]:
+        """Dial one after the other, close each, and return which members they came to."""
+        came = []
+        for _ in range(count):
+            self.pod.app.do("dial(host, port).close()", host=self.vip.host, port=self.vip.port)
+            came.append(self.arrived())
+        return came
+
+    def arrived(self) -> int:
+        """Accept whoever has come, and say to which member."""
+        at, accepted, _ = self.accept()
+        accepted.close()
+        return at
+
+    def accept(self) -> tuple[int, socket.socket, Address]:
+        """Accept whoever has come: at which member, the socket, and where from."""
+        for at, door in enumerate(self.doors):
+            door.settimeout(0)
+            with contextlib.suppress(BlockingIOError):
+                accepted, peer = door.accept()
+                accepted.settimeout(3)
+                return at, accepted, Address.of(*peer[:2])
+        raise AssertionError("nobody came")
+
+    def carried(self, at: int) -> Carried | None:
+        """Return what a member has carried."""
+        return self.maps.carried().get((self.vip, self.members[at]))
+
+    def active(self) -> list[int]:
+        """Return how many connections each member has, and how many are listed as live."""
+        counts = [(self.carried(at) or Carried()).active for at in range(len(self.members))]
+        return [*counts, sum(live.destination == self.vip for _, live in self.maps.live())]
+
+    def at_rest(self) -> bool:
+        """Say whether all counts are back at zero within a moment."""
+        return soon(lambda: not any(self.active()))
+
+    def ending(self) -> DirectEnded:
+        """Return the one connection that has ended, within a moment."""
+        found: list[DirectEnded] = []
+
+        def has_come() -> bool:
+            found.extend(self.maps.ended(10))
+            return bool(found)
+
+        assert soon(has_come), "none has ended"
+        assert len(found) == 1
+        return found[0]
+
+
+@contextlib.contextmanager
+def direct_in(pod: Pod, vip: str, hosts: Sequence[str]) -> Iterator[Direct]:
+    """Have a direct service until the block ends; nothing of it is left then."""
+    made = Direct(pod, vip, hosts)
+    try:
+        yield made
+    finally:
+        for door in made.doors:
+            door.close()
+        pod.app.kill()
+        made.at_rest()
+        for service in list(made.maps.standing):
+            made.maps.drop(service, known=False)
+        for cookie, live in list(made.maps.live()):
+            made.maps.lose(cookie, live)
+        made.maps.sweep()
+        while made.maps.ended(1000):
+            pass

@@ -1,0 +1,140 @@
+"""Core. The bytes of direct services: bpf/include, built here, against direct_layout.py."""
+
+import ctypes
+import struct
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from meshtrio.address import Address
+from meshtrio.intercept import direct_layout as layout
+from meshtrio.intercept.direct_layout import Carried, DirectEnded, DirectLive, Pick, ServiceWords
+from tests.support.native import numbers
+
+u16, u32, u64 = st.integers(0, 2**16 - 1), st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
+addresses = st.builds(Address, st.binary(min_size=16, max_size=16), u16)
+
+
+@pytest.fixture(scope="module")
+def c(library: ctypes.CDLL) -> dict[str, int]:
+    return numbers(library)
+
+
+def laid_out(c: dict[str, int], name: str, **fields: tuple[str, Any]) -> bytes:
+    """Write a struct as C has it: each field with its format at its offset."""
+    raw = bytearray(c[f"sizeof {name}"])
+    for field, (form, value) in fields.items():
+        struct.pack_into(f"<{form}", raw, c[f"{name}.{field}"], value)
+    return bytes(raw)
+
+
+def test_sizes_are_those_of_c(c: dict[str, int]) -> None:
+    assert {
+        name: c[f"sizeof {name}"] for name in ("service", "slot_key", "member_key", "member", "live", "ended")
+    } == {
+        "service": layout.SERVICE_BYTES,
+        "slot_key": layout.SLOT_KEY_BYTES,
+        "member_key": layout.MEMBER_KEY_BYTES,
+        "member": layout.MEMBER_BYTES,
+        "live": layout.LIVE_BYTES,
+        "ended": layout.ENDED_BYTES,
+    }
+
+
+def test_constants_are_those_of_c(c: dict[str, int]) -> None:
+    assert {pick.name: c[f"PICK_{pick.name}"] for pick in Pick} == {pick.name: pick.value for pick in Pick}
+    assert c["FLOW_RELEASED"] == layout.FLOW_RELEASED
+    assert c["FLOW_RETRANSMITTED"] == layout.FLOW_RETRANSMITTED
+
+
+@given(words=st.builds(ServiceWords, u32, u16, st.sampled_from(Pick)))
+def test_a_service(c: dict[str, int], words: ServiceWords) -> None:
+    raw = words.pack()
+    assert raw == laid_out(
+        c,
+        "service",
+        generation=("I", words.generation),
+        slots=("H", words.slots),
+        algorithm=("H", words.pick),
+    )
+    assert ServiceWords.unpack(raw) == words
+
+
+def test_a_pick_that_nobody_knows_is_an_error() -> None:
+    with pytest.raises(ValueError, match="4 is not a valid Pick"):
+        ServiceWords.unpack(struct.pack("<IHH", 1, 1, 4))
+
+
+@given(service=addresses, slot=u16, generation=u32)
+def test_a_slot_key(c: dict[str, int], service: Address, slot: int, generation: int) -> None:
+    raw = layout.slot_key(service, slot, generation)
+    assert raw == laid_out(
+        c, "slot_key", service=("18s", service.pack()), slot=("H", slot), generation=("I", generation)
+    )
+    assert layout.unpack_slot_key(raw) == (service, generation)
+
+
+@given(service=addresses, member=addresses)
+def test_a_member_key(c: dict[str, int], service: Address, member: Address) -> None:
+    raw = layout.member_key(service, member)
+    assert raw == laid_out(c, "member_key", service=("18s", service.pack()), member=("18s", member.pack()))
+    assert layout.unpack_member_key(raw) == (service, member)
+
+
+@given(carried=st.builds(Carried, u64, u64, st.integers(-(2**63), 2**63 - 1), u64, u64))
+def test_what_a_member_has_carried(c: dict[str, int], carried: Carried) -> None:
+    raw = carried.pack()
+    assert raw == laid_out(
+        c,
+        "member",
+        connections=("Q", carried.connections),
+        failed=("Q", carried.failed),
+        active=("q", carried.active),
+        sent=("Q", carried.sent),
+        received=("Q", carried.received),
+    )
+    assert Carried.unpack(raw) == carried
+
+
+def lives(c: dict[str, int], live: DirectLive) -> bytes:
+    return laid_out(
+        c,
+        "live",
+        source=("18s", live.source.pack()),
+        destination=("18s", live.destination.pack()),
+        member=("18s", live.member.pack()),
+        workload=("I", live.workload),
+        netns=("Q", live.netns),
+        began=("Q", int(live.began_at * 1e9)),
+    )
+
+
+live = st.builds(DirectLive, addresses, addresses, addresses, u32, u64, st.integers(0, 2**30).map(float))
+
+
+@given(live=live)
+def test_a_live_connection(c: dict[str, int], live: DirectLive) -> None:
+    assert layout.unpack_live(lives(c, live)) == live
+
+
+@given(
+    ended=st.builds(
+        DirectEnded, live, u64, st.integers(0, 2**30).map(float), u64, u64, u32, st.booleans(), st.booleans()
+    )
+)
+def test_an_ended_connection(c: dict[str, int], ended: DirectEnded) -> None:
+    flags = layout.FLOW_RELEASED * ended.released | layout.FLOW_RETRANSMITTED * ended.retransmitted
+    raw = laid_out(
+        c,
+        "ended",
+        was=(f"{layout.LIVE_BYTES}s", lives(c, ended.was)),
+        cookie=("Q", ended.cookie),
+        at=("Q", int(ended.at * 1e9)),
+        sent=("Q", ended.sent),
+        received=("Q", ended.received),
+        state=("I", ended.state),
+        flags=("I", flags),
+    )
+    assert layout.unpack_ended(raw) == ended
