@@ -162,7 +162,7 @@ class Forget(msgspec.Struct, frozen=True, tag=True):
 
 
 class Connection(msgspec.Struct, frozen=True, kw_only=True):
-    """One connection, live (outcome None) or ended."""
+    """One connection, live (outcome None) or ended. Of a `direct` one the bytes are known at the end."""
 
     id: int
     direction: Direction
@@ -190,6 +190,7 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome | None = None
     detail: str = ""
     rung: Rung = "ebpf"
+    path: Literal["relay", "direct"] = "relay"
 
 
 class Count(msgspec.Struct, frozen=True):

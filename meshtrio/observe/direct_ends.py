@@ -1,0 +1,82 @@
+"""Core. Direct connections as all others are shown, counted and logged. Knows what hooks tell, and no clock.
+
+A hook sees TCP states and nothing else: in which one a socket was when it ended, whether its process had let
+go of it before, and whether something had to be sent twice. What that means stands in one table.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from meshtrio.intercept.direct_layout import DirectEnded, DirectLive
+from meshtrio.messages import Connection, Count, Tally
+from meshtrio.observe.ledger import LISTED
+from meshtrio.outcome import Outcome
+
+ESTABLISHED, SYN_SENT, FIN_WAIT1, FIN_WAIT2, TIME_WAIT, CLOSE_WAIT, LAST_ACK, CLOSING = (
+    1,
+    2,
+    4,
+    5,
+    6,
+    8,
+    9,
+    11,
+)
+"""As in the kernel's net/tcp_states.h."""
+
+_ENDS = {
+    SYN_SENT: (Outcome.CONNECT_FAILED, Outcome.CLIENT_RESET),
+    ESTABLISHED: (Outcome.UPSTREAM_RESET, Outcome.CLIENT_RESET),
+    CLOSE_WAIT: (Outcome.UPSTREAM_RESET, Outcome.CLIENT_RESET),
+    FIN_WAIT1: (Outcome.UPSTREAM_RESET, Outcome.UPSTREAM_RESET),
+    FIN_WAIT2: (Outcome.CARRIED, Outcome.CARRIED),
+    TIME_WAIT: (Outcome.CARRIED, Outcome.CARRIED),
+    LAST_ACK: (Outcome.CARRIED, Outcome.CARRIED),
+    CLOSING: (Outcome.CARRIED, Outcome.CARRIED),
+}
+"""By the state, how it ended if the process had not let go of the socket before, and if it had."""
+
+
+def outcome_of(ended: DirectEnded) -> Outcome:
+    """Say how it ended. A state that no connection ends in (the kernel has changed) is our bug."""
+    if ended.state not in _ENDS:
+        return Outcome.OUR_BUG
+    outcome = _ENDS[ended.state][ended.released]
+    if outcome is Outcome.CONNECT_FAILED and ended.retransmitted:
+        return Outcome.CONNECT_TIMEOUT  # silence; who refuses does that at the first try
+    return outcome
+
+
+def shown(
+    number: int, one: DirectLive, names: tuple[str, str], *, now: float, wall_now: float, **end: Any
+) -> Connection:
+    """Return a direct connection as a value; `names`: workload, service; `end`: how it ended."""
+    workload, service = names
+    lasted_s = max(0.0, now - one.began_at)
+    return Connection(
+        id=number,
+        direction="outbound",
+        workload=workload,
+        source=str(one.source),
+        destination=str(one.destination),
+        service=service,
+        endpoint=str(one.member),
+        began=wall_now - lasted_s,
+        lasted_s=lasted_s,
+        path="direct",
+        **end,
+    )
+
+
+def tally_of(ended: Sequence[Connection]) -> Tally:
+    """Add up connections that have ended; more than LISTED are counted only."""
+    counts: dict[tuple[str, str, Outcome], list[int]] = {}
+    for one in ended:
+        assert one.outcome is not None
+        sums = counts.setdefault((one.workload, one.service, one.outcome), [0, 0, 0])
+        sums[0] += 1
+        sums[1] += one.sent_bytes
+        sums[2] += one.received_bytes
+    listed = list(ended[:LISTED])
+    kinds = [Count("outbound", *kind, *sums) for kind, sums in counts.items()]
+    return Tally(kinds, listed, len(ended) - len(listed))

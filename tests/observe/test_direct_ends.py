@@ -1,0 +1,83 @@
+"""Core. Direct connections as all others are shown, counted and logged."""
+
+import msgspec
+import pytest
+
+from meshtrio.address import Address
+from meshtrio.intercept.direct_layout import DirectEnded, DirectLive
+from meshtrio.observe import direct_ends as ends
+from meshtrio.observe.direct_ends import outcome_of, shown, tally_of
+from meshtrio.observe.ledger import LISTED
+from meshtrio.outcome import Outcome
+
+LIVE = DirectLive(
+    source=Address.of("10.0.0.1", 5000),
+    destination=Address.of("10.96.0.10", 80),
+    member=Address.of("10.1.0.1", 8080),
+    workload=7,
+    netns=3,
+    began_at=100.0,
+)
+
+
+def ended(state: int, *, released: bool = False, retransmitted: bool = False) -> DirectEnded:
+    return DirectEnded(LIVE, 9, 102.5, 10, 20, state, released, retransmitted)
+
+
+@pytest.mark.parametrize(
+    ("state", "released", "outcome"),
+    [
+        (ends.SYN_SENT, False, Outcome.CONNECT_FAILED),
+        (ends.SYN_SENT, True, Outcome.CLIENT_RESET),
+        (ends.ESTABLISHED, False, Outcome.UPSTREAM_RESET),
+        (ends.ESTABLISHED, True, Outcome.CLIENT_RESET),
+        (ends.CLOSE_WAIT, False, Outcome.UPSTREAM_RESET),
+        (ends.CLOSE_WAIT, True, Outcome.CLIENT_RESET),
+        (ends.FIN_WAIT1, False, Outcome.UPSTREAM_RESET),
+        (ends.FIN_WAIT1, True, Outcome.UPSTREAM_RESET),
+        (ends.FIN_WAIT2, False, Outcome.CARRIED),
+        (ends.FIN_WAIT2, True, Outcome.CARRIED),
+        (ends.LAST_ACK, True, Outcome.CARRIED),
+        (ends.CLOSING, True, Outcome.CARRIED),
+        (ends.TIME_WAIT, False, Outcome.CARRIED),
+    ],
+)
+def test_each_state_has_its_outcome(state: int, released: bool, outcome: Outcome) -> None:
+    assert outcome_of(ended(state, released=released)) is outcome
+
+
+def test_silence_is_a_connect_that_was_sent_twice() -> None:
+    assert outcome_of(ended(ends.SYN_SENT, retransmitted=True)) is Outcome.CONNECT_TIMEOUT
+    assert outcome_of(ended(ends.ESTABLISHED, retransmitted=True)) is Outcome.UPSTREAM_RESET
+
+
+@pytest.mark.parametrize("state", [0, 3, 7, 10, 12, 2**32 - 1])
+def test_a_state_that_no_connection_ends_in_is_our_bug(state: int) -> None:
+    assert outcome_of(ended(state)) is Outcome.OUR_BUG
+
+
+def test_how_one_is_shown() -> None:
+    one = shown(9, LIVE, ("shop", "default/web"), now=102.5, wall_now=1000.0)
+    assert one.path == "direct"
+    assert (one.workload, one.service) == ("shop", "default/web")
+    assert (one.source, one.destination, one.endpoint) == ("10.0.0.1:5000", "10.96.0.10:80", "10.1.0.1:8080")
+    assert (one.began, one.lasted_s, one.outcome) == (997.5, 2.5, None)
+
+
+def test_clocks_that_are_read_apart_make_no_negative_time() -> None:
+    assert shown(9, LIVE, ("", ""), now=99.0, wall_now=1000.0).lasted_s == 0.0
+
+
+def test_a_tally_counts_all_and_lists_some() -> None:
+    one = shown(9, LIVE, ("shop", "default/web"), now=102.5, wall_now=1000.0)
+    carried = msgspec.structs.replace(one, outcome=Outcome.CARRIED, sent_bytes=10, received_bytes=20)
+    failed = msgspec.structs.replace(carried, outcome=Outcome.CONNECT_FAILED, sent_bytes=0)
+    tally = tally_of([carried] * (LISTED + 1) + [failed])
+    assert len(tally.ended) == LISTED
+    assert tally.omitted == 2
+    kinds = {(one.direction, one.workload, one.service, one.outcome): one for one in tally.counts}
+    assert set(kinds) == {
+        ("outbound", "shop", "default/web", outcome) for outcome in (Outcome.CARRIED, Outcome.CONNECT_FAILED)
+    }
+    sums = kinds["outbound", "shop", "default/web", Outcome.CARRIED]
+    assert (sums.connections, sums.sent_bytes) == (LISTED + 1, 10 * (LISTED + 1))
