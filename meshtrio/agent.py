@@ -21,7 +21,7 @@ import msgspec
 import trio
 
 from meshtrio import control
-from meshtrio.admin.app import admin_app, control_app
+from meshtrio.admin.app import admin_app, close_route, control_app
 from meshtrio.admin.registration import file_token, registration_routes
 from meshtrio.admin.server import Sockets, open_sockets, serve
 from meshtrio.breaker_answers import BreakerAnswers
@@ -48,8 +48,8 @@ class Agent:
         """Prepare; nothing is touched yet."""
         self._setting = setting
         self._upkeep = Upkeep(setting, os.cpu_count() or 1)
-        self.parts = self._upkeep.parts
-        self.catalog = CatalogAnswers(self.parts.sources.hub, self.parts.sources.probes.results)
+        self.parts = parts = self._upkeep.parts
+        self.catalog = CatalogAnswers(parts.sources.hub, parts.sources.probes.results, parts.direct.way)
         self.identity = IdentityAnswers(self.parts.identities, self.parts.fleet.live)
         self.breakers = BreakerAnswers(self.parts.breakers, lambda: self.parts.publisher.snapshot)
         self._stop = trio.Event()
@@ -91,8 +91,8 @@ class Agent:
                     registrar, token_file = parts.sources.registering.registrar, registration.token_file
                     with_token = registration_routes(registrar, file_token(token_file)) if token_file else ()
                     await admin.start(serve, admin_app(self, with_token), sockets.admin)
-                    anyone = registration_routes(registrar, None)
-                    await admin.start(serve, control_app(self, anyone), sockets.control)
+                    also = [*registration_routes(registrar, None), close_route(parts.direct.close)]
+                    await admin.start(serve, control_app(self, also), sockets.control)
                 async with trio.open_nursery() as identity:
                     await identity.start(self._upkeep.keep_identities)
                     async with trio.open_nursery() as discovery:

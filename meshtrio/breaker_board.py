@@ -28,6 +28,8 @@ class BreakerBoard:
         self.clock = clock
         self._prunes_at = 0.0
         self.board = Board()
+        self.changed: Callable[[str], object] = str
+        """Called with the name of a port of which breakers came to something else, or are held otherwise."""
         self.untold = 0
         """How many counts were not told because too many were waiting."""
 
@@ -63,6 +65,7 @@ class BreakerBoard:
                 self._tell(port)
 
     def _tell(self, name: str) -> None:
+        self.changed(name)
         port = self.board.ports.get(name)
         if port is None:
             return

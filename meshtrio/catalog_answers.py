@@ -11,9 +11,10 @@ from meshtrio.catalog import question
 from meshtrio.catalog.merge import Level
 from meshtrio.catalog.probing import Result
 from meshtrio.catalog.question import EndpointsWanted, Row, ServicesWanted
-from meshtrio.catalog.service import Endpoint, Health, Service
+from meshtrio.catalog.service import Endpoint, Health, Service, ServicePort
 from meshtrio.discover.hub import Hub
 from meshtrio.discovery_answers import discovery, stale_since
+from meshtrio.route.directness import Way
 
 Results = Mapping[tuple[str, Address], Result]
 """What probes found, by service key and address."""
@@ -23,12 +24,22 @@ def _nothing() -> Results:
     return {}
 
 
+def _relayed(key: str, port: str) -> Way:
+    return Way("relay")
+
+
 class CatalogAnswers:
     """Answers about one agent's catalog."""
 
-    def __init__(self, hub: Hub, results: Callable[[], Results] = _nothing) -> None:
-        """Answer from this hub; `results` gives what probes found."""
+    def __init__(
+        self,
+        hub: Hub,
+        results: Callable[[], Results] = _nothing,
+        way: Callable[[str, str], Way] = _relayed,
+    ) -> None:
+        """Answer from this hub; `results` gives what probes found, `way` how a port's connections go."""
         self._hub = hub
+        self._way = way
         self._results = results
 
     def services(self, wanted: ServicesWanted) -> dict[str, object]:
@@ -42,7 +53,7 @@ class CatalogAnswers:
         page = heapq.nsmallest(wanted.limit + 1, (key for key in listed if key > wanted.after))
         more, page = len(page) > wanted.limit, page[: wanted.limit]
         return {
-            "services": [_service(hub, listed[key]) for key in page],
+            "services": [_service(hub, listed[key], self._way) for key in page],
             "total": len(listed),
             "after": page[-1] if more else "",
         }
@@ -51,7 +62,7 @@ class CatalogAnswers:
         """Return all of one service, with the first page of its endpoints. NoSuchService if there is none."""
         one = question.named(self._hub.snapshot, namespace, name)
         page = self.endpoints(EndpointsWanted(service=one.key))
-        return {**_service(self._hub, one), "labels": dict(one.labels), "serving": page}
+        return {**_service(self._hub, one, self._way), "labels": dict(one.labels), "serving": page}
 
     def endpoints(self, wanted: EndpointsWanted) -> dict[str, object]:
         """Return a page of endpoints, ordered by service, port and address, and where the next page begins.
@@ -83,7 +94,7 @@ def _level(hub: Hub, one: Service) -> Level:
     return hub.merge.level(one.key) or Level.LIVE
 
 
-def _service(hub: Hub, one: Service) -> dict[str, object]:
+def _service(hub: Hub, one: Service, way: Callable[[str, str], Way]) -> dict[str, object]:
     lost = [source for source in question.sources_of(one) if hub.merge.lost(source)]
     return {
         "namespace": one.namespace,
@@ -91,12 +102,22 @@ def _service(hub: Hub, one: Service) -> dict[str, object]:
         "source": one.source,
         "level": _level(hub, one).value,
         "vips": [Address(vip, 0).host for vip in one.vips],
-        "ports": [{"name": port.name, "port": port.port, "protocol": port.protocol} for port in one.ports],
+        "ports": [_port(port, way(one.key, port.name)) for port in one.ports],
         "ready": sum(endpoint.ready for port in one.ports for endpoint in port.endpoints),
         "endpoints": sum(len(port.endpoints) for port in one.ports),
         "stale_since": min((stale_since(hub, source) for source in lost), default=0.0),
         "headless": one.headless,
         "external": one.external,
+    }
+
+
+def _port(port: ServicePort, way: Way) -> dict[str, object]:
+    return {
+        "name": port.name,
+        "port": port.port,
+        "protocol": port.protocol,
+        "path": way.path,
+        "why": way.why,
     }
 
 

@@ -10,12 +10,12 @@ from meshtrio import __version__, discovery_answers, identity_answers
 from meshtrio.breaker_answers import BreakerAnswers
 from meshtrio.breaker_board import BreakerBoard
 from meshtrio.config.schema import Config
+from meshtrio.directing import Directing
 from meshtrio.fleet import Fleet
 from meshtrio.identities import Identities
 from meshtrio.intercept.kernel import Kernel
 from meshtrio.intercept.registry import Registry
 from meshtrio.intercept.workload import Workload
-from meshtrio.messages import Connection
 from meshtrio.naming import Naming
 from meshtrio.observe.process import usage
 from meshtrio.observe.sums import Gauge, Sums
@@ -34,6 +34,7 @@ class Parts(msgspec.Struct):
     naming: Naming
     identities: Identities
     registry: Registry
+    direct: Directing
     sums: Sums
     kernel: Kernel | None
     why_no_ebpf: str = ""
@@ -92,6 +93,7 @@ def status(parts: Parts) -> dict[str, object]:
             "doors": parts.naming.doors,
             "queries": _queries(parts),
         },
+        "direct": parts.direct.summary(),
         "agent": {"rss_bytes": agent.rss_bytes, "cpu_s": agent.cpu_s, "descriptors": agent.descriptors},
         "workers": [_worker(parts, number) for number in range(len(parts.fleet.seats))],
         "workloads": [workload(one) for one in parts.registry],
@@ -137,8 +139,7 @@ def workload(one: Workload) -> dict[str, object]:
 
 async def connections(parts: Parts) -> dict[str, object]:
     """Return live connections of all workers, and the last that ended."""
-    live: list[Connection] = []
-    omitted = 0
+    live, omitted = parts.direct.live()
     answered = 0
     for _, report in await parts.fleet.live():
         live += report.connections
@@ -176,6 +177,7 @@ def gauges(parts: Parts) -> list[Gauge]:
     found += discovery_answers.gauges(parts.sources.hub, time.time())
     found += identity_answers.gauges(parts.identities)
     found += BreakerAnswers(parts.breakers, lambda: parts.publisher.snapshot).gauges()
+    found += parts.direct.gauges()
     queries = "Captured DNS queries by how they ended"
     found += [
         Gauge("meshtrio_dns_queries_total", queries, count, {"end": end}, grows=True)

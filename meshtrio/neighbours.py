@@ -13,11 +13,15 @@ from typing import NamedTuple
 from meshtrio.address import Address
 from meshtrio.intercept.arrival import Door
 from meshtrio.intercept.netns import Netns
+from meshtrio.intercept.tables import Ports
 
 KEPT_S = 5.0
 """How long it is believed that an address is local to a namespace, or not."""
 KEPT = 4096
 """How many answers are kept. Full: all are forgotten, and each costs a bind(2) again."""
+
+LISTENED_S = 1.0
+"""How long it is believed who listens."""
 
 Listener = Callable[[int, int], int | None]
 """Who listens: namespace and port to workload, as `tables.Ports` knows."""
@@ -72,6 +76,41 @@ class Neighbours:
             self._local.clear()
         answer = _can_bind(netns, to)
         self._local[key] = (now + KEPT_S, answer)
+        return answer
+
+
+class Nearby:
+    """Whether a workload of this node serves at an address, whoever calls it. Errs on the side of yes."""
+
+    def __init__(self, spaces: Callable[[], Iterable[Netns]], ports: Callable[[], Ports | None]) -> None:
+        """`spaces` gives the namespaces of workloads, `ports` who listens there (None: nobody knows)."""
+        self._spaces = spaces
+        self._ports = ports
+        self._listened: dict[int, set[int]] = {}
+        self._until = 0.0
+        self._local: dict[tuple[int, bytes], tuple[float, bool]] = {}
+
+    def __call__(self, to: Address) -> bool:
+        """Say whether one serves there. What is known of it may be a second old."""
+        now = time.monotonic()
+        if now >= self._until:
+            self._until = now + LISTENED_S
+            ports = self._ports()
+            self._listened = ports.listened() if ports is not None else {}
+        listening = self._listened.get(to.port)
+        if not listening:
+            return False
+        return any(space.id in listening and self._is_local(space, to, now) for space in self._spaces())
+
+    def _is_local(self, space: Netns, to: Address, now: float) -> bool:
+        if to.is_loopback:
+            return True
+        until, answer = self._local.get((space.id, to.ip), (0.0, False))
+        if now >= until:
+            if len(self._local) >= KEPT:
+                self._local.clear()
+            answer = _can_bind(space, to)
+            self._local[space.id, to.ip] = (now + KEPT_S, answer)
         return answer
 
 

@@ -18,6 +18,7 @@ from meshtrio.config.change import diff, held_back
 from meshtrio.config.schema import Config
 from meshtrio.config.secrecy import shown
 from meshtrio.control import Parts
+from meshtrio.directing import Directing
 from meshtrio.discover.file import Followed, Fresh, Spoilt, follow
 from meshtrio.fleet import Fleet, Seat, Told
 from meshtrio.identities import Identities
@@ -75,6 +76,8 @@ class Upkeep:
         publisher = Publisher(fleet.seats)
         datacenter = config.discovery.consul.datacenter
         naming = Naming(Resolver(lambda: publisher.snapshot, config.dns, datacenter=datacenter))
+        catcher = Catcher(rules, tell=self._tell, dns_opened=naming.opened, dns_closed=naming.closed)
+        registry, sums = Registry(catcher), Sums()
         self.parts = Parts(
             config=config,
             fleet=fleet,
@@ -83,15 +86,14 @@ class Upkeep:
             sources=Sources(config, publisher, self._published, private=setting.private),
             naming=naming,
             identities=Identities(config.identity, fleet.tell),
-            registry=Registry(
-                Catcher(rules, tell=self._tell, dns_opened=naming.opened, dns_closed=naming.closed)
-            ),
-            sums=Sums(),
+            registry=registry,
+            direct=Directing(config, publisher, registry, sums),
+            sums=sums,
             kernel=None,
             config_path=setting.config_path,
         )
-        self.parts.registry.entering = self._enters
-        self.parts.registry.left = self._left
+        self.parts.direct.heed(self.parts.breakers)
+        registry.entering, registry.left = self._enters, self._left
         audit.set_up(config.identity.audit)
         self._ports: Ports | None = None
         self.parts.sources.offered = lambda: offered(self.parts.registry, config.node)
@@ -123,7 +125,7 @@ class Upkeep:
             unpin_all(Path(config.paths.pins))
         if parts.kernel is not None:
             exclude(parts.kernel, config)
-            parts.publisher.use_map(parts.kernel.maps["services"])
+            parts.direct.use(parts.kernel)
             maps = [parts.kernel.maps[name] for name in ("destinations", "our_dials", "ports", "heartbeat")]
             vouchers = Vouchers.make()
             try:
@@ -154,11 +156,13 @@ class Upkeep:
             task_status.started()
 
     async def sweep(self) -> None:
-        """Keep the kernel's map of ports from filling up with ports that nobody has any more."""
-        while True:
-            await trio.sleep(SWEEP_S)
-            if self._ports is not None and (swept := self._ports.sweep()):
-                log.info("ports that nobody has any more were taken out", ports=swept)
+        """Keep the kernel's maps from filling up with ports that nobody has any more, and direct ends."""
+        async with trio.open_nursery() as both:
+            both.start_soon(self.parts.direct.run)
+            while True:
+                await trio.sleep(SWEEP_S)
+                if self._ports is not None and (swept := self._ports.sweep()):
+                    log.info("ports that nobody has any more were taken out", ports=swept)
 
     async def follow_config(self) -> None:
         """Let what the configuration file says hold, as far as it can without a restart."""
@@ -197,6 +201,7 @@ class Upkeep:
         parts.registry.catcher.surroundings = self._surroundings()
         parts.fleet.tell(("settings",), self._settings())
         parts.sources.reconfigure(parts.config)
+        parts.direct.settle(parts.config)
         parts.identities.reconfigure(parts.config.identity)
         audit.set_up(parts.config.identity.audit)
         parts.naming.replace(parts.config.dns, datacenter=parts.config.discovery.consul.datacenter)
@@ -212,10 +217,12 @@ class Upkeep:
         )
 
     async def _enters(self, number: int, spec: Spec) -> None:
+        self.parts.direct.enter(number, spec.name)
         namespace, account = spec.namespace, spec.service_account
         await self.parts.identities.enter(number, spec.name, namespace=namespace, service_account=account)
 
     def _left(self, number: int) -> None:
+        self.parts.direct.leave(number)
         self.parts.identities.leave(number)
         self.parts.fleet.untell(("identity", number))
 

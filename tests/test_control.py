@@ -17,6 +17,7 @@ from meshtrio.breaker_board import BreakerBoard
 from meshtrio.catalog.service import Endpoint, Service, ServicePort
 from meshtrio.config.schema import Catalog, Config, Log
 from meshtrio.control import Parts
+from meshtrio.directing import Directing
 from meshtrio.fleet import Fleet, Seat, Told
 from meshtrio.identities import Identities
 from meshtrio.intercept.catcher import Catcher
@@ -52,6 +53,8 @@ async def hear(seat: Seat, message: Told) -> None:
 def parts(workers: int = 1, **given: Any) -> Parts:
     fleet = Fleet(workers, hear)
     config, publisher = Config(node="here", log=Log(level="error")), Publisher(fleet.seats)
+    registry = Registry(Catcher(RULES, tell=lambda message, descriptors: None))
+    sums = Sums()
     return Parts(
         **{
             "config": config,
@@ -61,8 +64,9 @@ def parts(workers: int = 1, **given: Any) -> Parts:
             "sources": Sources(config, publisher, lambda: None),
             "naming": Naming(Resolver(lambda: publisher.snapshot, config.dns)),
             "identities": Identities(config.identity, lambda subject, message: None),
-            "registry": Registry(Catcher(RULES, tell=lambda message, descriptors: None)),
-            "sums": Sums(),
+            "registry": registry,
+            "direct": Directing(config, publisher, registry, sums),
+            "sums": sums,
             "kernel": None,
             **given,
         }

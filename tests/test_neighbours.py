@@ -12,7 +12,7 @@ from meshtrio.address import Address
 from meshtrio.intercept.arrival import Door
 from meshtrio.intercept.netns import Netns
 from meshtrio.messages import OpenDoor, WorkloadName
-from meshtrio.neighbours import Neighbours
+from meshtrio.neighbours import Nearby, Neighbours
 from tests.support.namespace import Namespace
 
 pytestmark = pytest.mark.world
@@ -101,3 +101,33 @@ def test_answers_are_kept_and_their_number_is_bounded(scene: Scene, monkeypatch:
     for to in (other, Address.of("10.9.0.3", 1), one):
         scene.known.find(scene.near, to)
     assert len(asked) == 12
+
+
+class Listening:
+    """Who listens, as the kernel's map of ports tells it."""
+
+    def __init__(self, of: dict[int, set[int]]) -> None:
+        self.of = of
+        self.asked = 0
+
+    def listened(self) -> dict[int, set[int]]:
+        self.asked += 1
+        return self.of
+
+
+def test_nearby_is_where_any_workload_of_this_node_serves(scene: Scene) -> None:
+    ports = Listening({80: {scene.near.netns.id}, 81: {scene.far.netns.id}})
+    spaces = [scene.near.netns, scene.far.netns]
+    near = Nearby(lambda: spaces, lambda: cast(Any, ports))
+    for host, port, is_near in (
+        (HERE, 80, True), (THERE, 80, False), (THERE, 81, True), (HERE, 82, False), (BOTH, 81, True),
+        ("10.9.9.9", 80, False), ("127.0.0.1", 81, True), ("::1", 80, True), ("127.0.0.1", 82, False),
+    ):  # fmt: skip
+        assert near(Address.of(host, port)) is is_near, (host, port)
+    assert ports.asked == 1, "known for a second"
+    spaces.clear()
+    assert not near(Address.of(HERE, 80))
+
+
+def test_without_the_kernel_s_word_nobody_is_nearby(scene: Scene) -> None:
+    assert not Nearby(lambda: [scene.near.netns], lambda: None)(Address.of(HERE, 80))

@@ -1,9 +1,10 @@
-"""Shell. `meshtrio connections`: which there are, which there were, how they ended. Changes nothing."""
+"""Shell. `meshtrio connections`: which there are, were, and how they ended. Closes direct ones."""
 
 import json
 import time
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import click
 
@@ -16,12 +17,14 @@ HELP = """Show connections: those that live, and the last thousand that ended (w
 
 DIALLED is what the program dialled, ENDPOINT where it went. OUTCOME is how it ended, "live" if it has not.
 PEER is who the other side proved to be, TLS by what ("kernel": the same node, not encrypted); both are shown
-if anybody has proved anything. What policy would deny in its dry run is told below.
+if anybody has proved anything. What policy would deny in its dry run is told below. PATH is shown if any
+went directly, which is without us: the bytes of such a connection are known when it has ended.
 
 \b
 Examples:
   meshtrio connections --workload shop --limit 10
   meshtrio connections --live --watch
+  meshtrio connections --close shop/orders  # its direct ones, by RST; also: --close 10.1.0.7:8080
   meshtrio connections --json
     {"live": [], "ended": [{"id": 1, "direction": "outbound", "workload": "shop",
        "source": "127.0.0.1:58200", "destination": "10.96.0.10:80", "service": "default/web",
@@ -29,7 +32,7 @@ Examples:
        "peer": "spiffe://cluster.local/ns/shop/sa/web", "tls": "TLSv1.3",
        "cipher": "TLS_AES_256_GCM_SHA384", "resumed": true, "policy": "", "sent_bytes": 74,
        "received_bytes": 190, "began": 1700000000.1, "lasted_s": 0.009, "outcome": "carried",
-       "detail": "", "rung": "ebpf"}], "omitted": 0, "silent_workers": 0}
+       "detail": "", "rung": "ebpf", "path": "relay"}], "omitted": 0, "silent_workers": 0}
   meshtrio connections --watch --json       # one line of that a second
 """
 
@@ -39,6 +42,7 @@ HEAD = (
 )
 
 SECURED = ("PEER", "TLS")
+PATH = ("PATH",)
 
 
 @click.command("connections", help=HELP, short_help="Show connections, live and ended.")
@@ -47,11 +51,16 @@ SECURED = ("PEER", "TLS")
 @click.option("--workload", metavar="NAME", help="Only those of this workload.")
 @click.option("--limit", type=click.IntRange(1), default=50, show_default=True, help="At most so many.")
 @click.option("--watch", is_flag=True, help="Again every second, until ^C.")
+@click.option("--close", metavar="SERVICE|IP:PORT", help="End the direct connections there, by RST.")
 @control_option
 @json_option
 def connections(control: str | None, **wanted: Any) -> None:
     """See HELP."""
     agent = Control(control_path(control))
+    if wanted["close"]:
+        told = agent.ask("DELETE", f"/v1/connections?to={quote(wanted['close'], safe='')}")
+        show_json(told) if wanted["as_json"] else click.echo(f"{told['closed']} closed")
+        return
 
     def ask() -> dict[str, Any]:
         told = agent.get("/v1/connections")
@@ -80,9 +89,11 @@ def show(told: dict[str, Any], *, err: bool = False) -> None:
     """Print connections as a table, live ones first."""
     listed = [*told["live"], *told["ended"]]
     secured = any(one.get("peer") for one in listed)
+    direct = any(one.get("path") == "direct" for one in listed)
     if listed:
-        cells = [(*row(one), *_proved(one)) if secured else row(one) for one in listed]
-        show_table((*HEAD, *SECURED) if secured else HEAD, cells, err=err)
+        head = HEAD + SECURED * secured + PATH * direct
+        cells = [row(one) + (_proved(one) if secured else ()) + _path(one) * direct for one in listed]
+        show_table(head, cells, err=err)
     else:
         click.echo("no connections", err=err)
     for one in listed:
@@ -108,6 +119,10 @@ def row(one: dict[str, Any]) -> tuple[object, ...]:
         lasting(one["lasted_s"]),
         one["outcome"] or "live",
     )
+
+
+def _path(one: dict[str, Any]) -> tuple[str, ...]:
+    return (one.get("path", ""),)
 
 
 def _proved(one: dict[str, Any]) -> tuple[str, str]:

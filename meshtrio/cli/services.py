@@ -11,14 +11,18 @@ from meshtrio.cli.control_client import Control
 from meshtrio.cli.options import control_option, control_path, json_option
 from meshtrio.cli.pages import fetched
 from meshtrio.cli.watch import View, Watchable, show, watch_option
+from meshtrio.route.directness import Relayed
 
+OFF = Relayed.OFF.value
 LEVELS = ("live", "last_known", "dns", "static")
 
 HELP = """List the services of the catalog.
 
 LEVEL says how good what we know is: live; last_known (the source is lost, and this is what it said last;
 STALE FOR how long); dns or static (a registry is configured, and DNS or the file has to do). READY counts
-the endpoints that get new connections, of all. A narrow terminal shows fewer columns; --wide shows all.
+the endpoints that get new connections, of all. PATH is for services that may be direct (traffic.direct):
+`direct` is past us, straight to the endpoint that the kernel picks; `relay` is through a worker, and WHY
+RELAYED says why. A narrow terminal shows fewer columns; --wide shows all.
 
 \b
 Examples:
@@ -27,7 +31,8 @@ Examples:
   meshtrio services --level last_known --watch
   meshtrio services --json | jq -r '.[] | select(.ready == 0) | .name'
     [{"namespace": "shop", "name": "orders", "source": "kubernetes", "level": "live",
-      "vips": ["10.96.0.10"], "ports": [{"name": "http", "port": 80, "protocol": "http2"}],
+      "vips": ["10.96.0.10"], "ports": [{"name": "http", "port": 80, "protocol": "http2",
+                  "path": "relay", "why": "traffic.direct is off"}],
       "ready": 2, "endpoints": 3, "stale_since": 0.0, "headless": false, "external": ""}]
   meshtrio services --watch --json          # a line of that whenever something changed
 """
@@ -60,7 +65,7 @@ def table_of(told: dict[str, Any], now: float, width: int | None) -> list[Line]:
     listed = told["services"]
     if not listed:
         return [Line("no services")]
-    columns = (
+    columns = [
         Column("NAMESPACE", lambda one: one["namespace"]),
         Column("NAME", lambda one: one["name"]),
         Column("SOURCE", lambda one: one["source"], rank=1),
@@ -69,7 +74,9 @@ def table_of(told: dict[str, Any], now: float, width: int | None) -> list[Line]:
         Column("PORTS", _ports, rank=4),
         Column("ADDRESSES", _addresses, rank=3),
         Column("STALE FOR", functools.partial(_stale, now=now), rank=2),
-    )
+    ]
+    if any(map(_path, listed)):
+        columns += [Column("PATH", _path, rank=5), Column("WHY RELAYED", _why, rank=6)]
     lines = lay_out(columns, listed, width=width, colour=_colour)
     return lines + and_more(told["total"] - len(listed))
 
@@ -79,6 +86,19 @@ def _ports(one: Row) -> str:
         f"{port['name']:s}:{port['port']}".lstrip(":") + f"/{port['protocol']}".rstrip("/")
         for port in one["ports"]
     )
+
+
+def _path(one: Row) -> str:
+    """Say how its connections go, if any of them might go directly."""
+    if not any(port["path"] != "relay" or port["why"] not in ("", OFF) for port in one["ports"]):
+        return ""
+    paths = {port["path"] for port in one["ports"]}
+    return paths.pop() if len(paths) == 1 else "both"
+
+
+def _why(one: Row) -> str:
+    whys = {port["why"]: None for port in one["ports"] if port["why"] not in ("", OFF)}
+    return "; ".join(whys)
 
 
 def _addresses(one: Row) -> str:

@@ -57,6 +57,7 @@ def _show(told: dict[str, Any]) -> None:
         ("config", of(told, "config", "path") or "no file", of(told, "config", "fault")),
         ("catalog", _catalog(told), of(told, "catalog", "fault")),
         ("identity", *identity(told)),
+        ("direct", _direct(told), ""),
         ("agent", _process(told["agent"]), ""),
     ):
         _show_line(name, text, str(fault))
@@ -84,6 +85,17 @@ def identity(told: dict[str, Any]) -> tuple[str, str]:
         faults.append(f"the audit log cannot be written: {told['identity']['audit']['fault']}")
     text = f"{source} of {own}: {count} workloads" + (f", {without} without certificate" if without else "")
     return text, "\n".join(faults)
+
+
+def _direct(told: dict[str, Any]) -> str:
+    counts = of(told, "direct") or {}
+    if not any(counts.values()):
+        return "no service"
+    text = (
+        f"{counts['services']} services, {counts['active']} connections live, {counts['connections']} in all"
+    )
+    text += f", {counts['failed']} not established" if counts["failed"] else ""
+    return text + (f", no room for {counts['no_room']} services" if counts["no_room"] else "")
 
 
 def _show_line(name: str, text: str, fault: str = "") -> None:

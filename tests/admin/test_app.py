@@ -12,7 +12,7 @@ import trio
 import trio.lowlevel
 from starlette.applications import Starlette
 
-from meshtrio.admin.app import BODY_BYTES, Answers, admin_app, control_app, encode
+from meshtrio.admin.app import BODY_BYTES, Answers, admin_app, close_route, control_app, encode
 from meshtrio.admin.server import serve
 from meshtrio.breaker_answers import BreakerAnswers
 from meshtrio.breaker_board import BreakerBoard
@@ -338,3 +338,25 @@ def test_what_json_does_not_know_is_written_as_text() -> None:
     assert encode({"outcome": Outcome.LIMIT, "path": Path("/x"), "error": ValueError("v")}) == (
         b'{"outcome":"limit","path":"/x","error":"v"}'
     )
+
+
+async def test_direct_connections_are_closed_by_the_control_socket(
+    agent: Agent, nursery: trio.Nursery
+) -> None:
+    said: list[str] = []
+
+    def close(to: str) -> int:
+        said.append(to)
+        if to == "web":
+            raise ValueError("'web' is not ip:port")
+        if to == "x/y":
+            raise OSError(95, "Operation not supported")
+        return 3
+
+    async for client in serving(control_app(agent, [close_route(close)]), nursery):
+        reply = await client.ask("DELETE", "/v1/connections?to=shop%2Forders")
+        assert (reply.status, reply.json) == (200, {"closed": 3})
+        (await client.ask("DELETE", "/v1/connections?to=web")).refuses(400, "'web' is not ip:port")
+        (await client.ask("DELETE", "/v1/connections?to=x/y")).refuses(501, "CONFIG_INET_DIAG_DESTROY")
+        assert said == ["shop/orders", "web", "x/y"]
+        assert (await client.ask("GET", "/v1/connections")).status == 200

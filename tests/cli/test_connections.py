@@ -99,3 +99,19 @@ def test_an_agents_connections(
     assert [len(line["ended"]) for line in lines] == [1, 1]
     watching.send_signal(signal.SIGINT)
     assert watching.wait(10) == 0
+
+
+def test_the_path_is_shown_if_any_went_directly(capsys: pytest.CaptureFixture[str]) -> None:
+    direct = connection("w") | {"path": "direct"}
+    show(answer(0, 0) | {"ended": [direct, connection("x") | {"path": "relay"}], "omitted": 0})
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[-1] for line in lines] == ["PATH", "direct", "relay"]
+
+
+@pytest.mark.world
+def test_direct_ones_are_closed(run: Run, agent: Control) -> None:
+    assert run("connections", "--close", "default/web").stdout == b"0 closed\n"
+    assert json.loads(run("connections", "--close", "127.0.0.1:1", "--json").stdout) == {"closed": 0}
+    refused = run("connections", "--close", "web")
+    assert refused.returncode == 1
+    assert b"want a service (namespace/name) or ip:port" in refused.stderr

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from meshtrio.catalog.question import ServicesWanted
-from meshtrio.cli.services import table_of
+from meshtrio.cli.services import OFF, table_of
 from tests.cli.conftest import Run
 from tests.support.catalog_desk import NOW, Desk, Served, endpoint, served, service, shop
 
@@ -57,7 +57,7 @@ def test_as_users_see_it(run: Run, there: Served) -> None:
         "source": "kubernetes",
         "level": "live",
         "vips": ["10.96.0.10"],
-        "ports": [{"name": "http", "port": 80, "protocol": "http"}],
+        "ports": [{"name": "http", "port": 80, "protocol": "http", "path": "relay", "why": ""}],
         "ready": 1,
         "endpoints": 4,
         "stale_since": 0.0,
@@ -102,3 +102,26 @@ def test_wrong_usage(run: Run, there: Served) -> None:
     assert done.returncode == 2
     assert b"last_known" in done.stderr
     assert run("services", "--control", str(there.path.with_name("none.sock"))).returncode == 3
+
+
+def told_of(*ports: dict[str, Any]) -> Any:
+    words = {"namespace": "a", "name": "b", "source": "file", "level": "live", "ready": 1, "endpoints": 1}
+    more = {"vips": [], "external": "", "headless": False, "stale_since": 0.0}
+    named = [{"name": "http", "port": 80, "protocol": "", **port} for port in ports]
+    return {"services": [{**words, **more, "ports": named}], "total": 1}
+
+
+@pytest.mark.parametrize(
+    ("ports", "words"),
+    [
+        ([{"path": "direct", "why": ""}], "direct -"),
+        ([{"path": "direct", "why": ""}, {"path": "relay", "why": OFF}], "both -"),
+        ([{"path": "direct", "why": ""}, {"path": "relay", "why": "full"}], "both full"),
+        ([{"path": "relay", "why": "full"}], "relay full"),
+    ],
+)
+def test_the_path_is_shown_where_it_might_be_direct(ports: list[dict[str, Any]], words: str) -> None:
+    head, row = text_of(told_of(*ports), None).splitlines()
+    assert head.split()[-3:] == ["PATH", "WHY", "RELAYED"]
+    assert " ".join(row.split()).endswith(words)
+    assert "PATH" not in text_of(told_of({"path": "relay", "why": OFF}), None)

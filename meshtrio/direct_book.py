@@ -1,0 +1,151 @@
+"""Shell. Direct connections: those that live, those that ended, and those that are to end.
+
+What the hooks have written is read and told on as the workers tell of theirs. Does not know which services
+are direct, or why.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+
+import trio
+
+from meshtrio.address import Address
+from meshtrio.intercept.direct_layout import DirectEnded, DirectLive
+from meshtrio.intercept.direct_maps import DirectMaps
+from meshtrio.intercept.netns import Netns
+from meshtrio.intercept.sockdiag import SockDiag
+from meshtrio.messages import Connection, Tally
+from meshtrio.observe import log
+from meshtrio.observe.direct_ends import outcome_of, shown, tally_of
+from meshtrio.outcome import Outcome
+
+READ_S = 0.2
+"""How often ended connections are read. The hooks keep 8,192 of them: 40,000 a second are listed."""
+AT_ONCE = 512
+"""So many are read before others have their turn."""
+LIVE_LISTED = 5000
+"""How many live connections one answer lists."""
+CUTS_BOUND = 65_536
+"""So many connections that we have ended are remembered until the hooks tell of their end."""
+
+ON_REQUEST = "closed on request"
+GONE_ON = "the workload was removed; the connection itself goes on"
+
+
+class DirectBook:
+    """All direct connections of this node."""
+
+    def __init__(
+        self,
+        spaces: Callable[[], Mapping[int, Netns]],
+        services: Mapping[Address, str],
+        tell: Callable[[Tally], None],
+    ) -> None:
+        """Begin without a kernel: there are none. `spaces` gives the namespaces of workloads by their ids,
+        `services` names the service of an address, `tell` gets what has ended."""
+        self.maps: DirectMaps | None = None
+        self._spaces = spaces
+        self._services = services
+        self._tell = tell
+        self._names: dict[int, str] = {}
+        self._cut: set[int] = set()
+
+    def enter(self, number: int, name: str) -> None:
+        """Know a workload by its name, until it leaves."""
+        self._names[number] = name
+
+    async def keep_reading(self) -> None:
+        """Tell of connections that have ended, until cancelled."""
+        while True:
+            await trio.sleep(READ_S)
+            while self.read() == AT_ONCE:
+                await trio.lowlevel.checkpoint()
+
+    def read(self) -> int:
+        """Tell of connections that have ended, some at most; say how many."""
+        ended = self.maps.ended(AT_ONCE) if self.maps is not None else []
+        if ended:
+            self._end([self._ended(one) for one in ended])
+        return len(ended)
+
+    def live(self) -> tuple[list[Connection], int]:
+        """Return the connections that live, and how many more there are.
+
+        The hooks count bytes at the end only.
+        """
+        now, wall_now = time.monotonic(), time.time()
+        found = list(self._living())
+        listed = [
+            shown(cookie, one, self._named(one), now=now, wall_now=wall_now)
+            for cookie, one in found[:LIVE_LISTED]
+        ]
+        return listed, len(found) - len(listed)
+
+    def leave(self, number: int) -> None:
+        """Close the books of a workload whose hooks are gone."""
+        while self.read() == AT_ONCE:
+            pass
+        now, wall_now = time.monotonic(), time.time()
+        lost = []
+        for cookie, one in self._living():
+            if one.workload == number and self.maps is not None:
+                self.maps.lose(cookie, one)
+                end = {"outcome": Outcome.DRAINED, "detail": GONE_ON}
+                lost.append(shown(cookie, one, self._named(one), now=now, wall_now=wall_now, **end))
+        self._end(lost)
+        self._names.pop(number, None)
+
+    def close(self, wanted: Callable[[str, Address], bool]) -> int:
+        """End the connections to services and endpoints that are wanted, both sides by RST; say how many.
+
+        OSError if the kernel cannot (CONFIG_INET_DIAG_DESTROY), before any is ended.
+        """
+        spaces = self._spaces()
+        lines: dict[int, SockDiag] = {}
+        closed = 0
+        try:
+            for cookie, one in self._living():
+                if one.netns not in spaces or not wanted(self._services.get(one.destination, ""), one.member):
+                    continue
+                if one.netns not in lines:
+                    lines[one.netns] = SockDiag(spaces[one.netns])
+                if len(self._cut) >= CUTS_BOUND:
+                    self._cut.clear()
+                self._cut.add(cookie)
+                if lines[one.netns].destroy(one.source, one.member, cookie):
+                    closed += 1
+                else:
+                    self._cut.discard(cookie)
+        finally:
+            for line in lines.values():
+                line.close()
+        return closed
+
+    def _living(self) -> Iterator[tuple[int, DirectLive]]:
+        return self.maps.live() if self.maps is not None else iter(())
+
+    def _ended(self, ended: DirectEnded) -> Connection:
+        outcome, detail = outcome_of(ended), ""
+        if ended.cookie in self._cut:
+            self._cut.discard(ended.cookie)
+            outcome, detail = Outcome.DRAINED, ON_REQUEST
+        return shown(
+            ended.cookie,
+            ended.was,
+            self._named(ended.was),
+            now=ended.at,
+            wall_now=time.time() - max(0.0, time.monotonic() - ended.at),
+            sent_bytes=ended.sent,
+            received_bytes=ended.received,
+            outcome=outcome,
+            detail=detail,
+        )
+
+    def _end(self, connections: list[Connection]) -> None:
+        if connections:
+            for one in connections:
+                log.ended(one)
+            self._tell(tally_of(connections))
+
+    def _named(self, one: DirectLive) -> tuple[str, str]:
+        return self._names.get(one.workload, ""), self._services.get(one.destination, "")

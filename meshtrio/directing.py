@@ -1,0 +1,131 @@
+"""Shell. All that an agent does about direct services: which are, what becomes of their connections, what is
+shown of both. Knows its two halves (direct_keeper.py, direct_book.py), and decides nothing itself.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import trio
+from msgspec.structs import replace
+
+from meshtrio.address import Address
+from meshtrio.balance.eligible import sorted_out
+from meshtrio.balance.settings import traffic_of
+from meshtrio.breaker_board import BreakerBoard
+from meshtrio.catalog.service import Endpoint, Service, ServicePort
+from meshtrio.config.schema import Config
+from meshtrio.config.wishes import NO_WISHES
+from meshtrio.direct_book import DirectBook
+from meshtrio.direct_keeper import DirectKeeper
+from meshtrio.intercept.direct_maps import DirectMaps
+from meshtrio.intercept.kernel import Kernel
+from meshtrio.intercept.netns import Netns
+from meshtrio.intercept.registry import Registry
+from meshtrio.intercept.tables import Ports
+from meshtrio.neighbours import Nearby
+from meshtrio.observe.sums import Gauge, Sums
+from meshtrio.publisher import Publisher
+from meshtrio.route.directness import Asked, asked_of
+
+OFF = Asked()
+LOOK_S = 5.0
+"""How often is judged anew what changes without news of the catalog."""
+
+
+class Directing:
+    """Direct services and their connections."""
+
+    def __init__(self, config: Config, publisher: Publisher, registry: Registry, sums: Sums) -> None:
+        """Begin without a kernel: everything is relayed until `use`."""
+        self._config = config
+        self._publisher = publisher
+        self._registry = registry
+        self._ports: Ports | None = None
+        self._breakers: BreakerBoard | None = None
+        near = Nearby(lambda: self._spaces().values(), lambda: self._ports)
+        self._keeper = DirectKeeper(publisher, config, self, near)
+        self._book = DirectBook(self._spaces, self._keeper.names, sums.add)
+        self.way = self._keeper.way
+        self.live = self._book.live
+        self.enter = self._book.enter
+        self.leave = self._book.leave
+
+    def heed(self, breakers: BreakerBoard) -> None:
+        """Leave to workers, from now on, what a breaker or an operator keeps connections from."""
+        self._breakers = breakers
+        breakers.changed = lambda port: self._keeper.follow([port.rpartition(":")[0]])
+
+    def use(self, kernel: Kernel) -> None:
+        """Use this kernel's maps from now on; what a predecessor left in them holds on for now."""
+        maps = DirectMaps(kernel.maps)
+        self._ports = Ports(kernel.maps["ports"])
+        self._publisher.use_map(kernel.maps["services"], keep=maps.standing.keys())
+        self._book.maps = maps
+        self._keeper.use(maps)
+
+    def settle(self, config: Config) -> None:
+        """Let another configuration hold."""
+        self._config = config
+        self._keeper.settle(config)
+
+    async def run(self) -> None:
+        """Keep what changes by itself true until cancelled. To be started when the catalog has been read."""
+        self._keeper.reconcile()
+        async with trio.open_nursery() as both:
+            both.start_soon(self._book.keep_reading)
+            while True:
+                await trio.sleep(LOOK_S)
+                self._keeper.look_again()
+                self._keeper.sweep()
+
+    def close(self, wanted: str) -> int:
+        """End the direct connections to a service ("namespace/name") or an endpoint ("ip:port"); how many.
+
+        ValueError if it is neither, OSError if the kernel cannot.
+        """
+        if "/" in wanted:
+            return self._book.close(lambda service, member: service == wanted)
+        address = Address.parse(wanted)
+        return self._book.close(lambda service, member: member == address)
+
+    def summary(self) -> dict[str, int]:
+        """Return what `meshtrio status` shows."""
+        maps = self._keeper.maps
+        carried = list(maps.carried().values()) if maps is not None else []
+        return {
+            "services": self._keeper.count,
+            "active": sum(max(0, one.active) for one in carried),
+            "connections": sum(one.connections for one in carried),
+            "failed": sum(one.failed for one in carried),
+            "no_room": self._keeper.full,
+        }
+
+    def gauges(self) -> list[Gauge]:
+        """Return the numbers of all members together; those of ended connections are with all others."""
+        told = self.summary()
+        return [
+            Gauge(
+                "meshtrio_direct_services",
+                "Services whose callers go to endpoints directly",
+                told["services"],
+            ),
+            Gauge("meshtrio_direct_active", "Direct connections that live", told["active"]),
+            Gauge("meshtrio_direct_no_room", "Services relayed only because maps are full", told["no_room"]),
+        ]
+
+    def asked(self, service: Service, port: ServicePort) -> Asked:
+        """Return what is asked for of the traffic to this port."""
+        traffic = self._config.traffic
+        if traffic.direct == "off" and not traffic.rules and service.wishes is NO_WISHES:
+            return OFF  # as most are, and asking for more costs 20 us each
+        asked = asked_of(traffic_of(traffic, service, port.name))
+        known = self._breakers.board.ports.get(f"{service.key}:{port.name}") if self._breakers else None
+        return replace(asked, broken=True) if known and (known.stands or known.forced) else asked
+
+    def usable(self, service: Service, port: ServicePort) -> Sequence[Endpoint]:
+        """Return the endpoints among which workers would pick first, but that nobody starts slowly."""
+        settings = traffic_of(self._config.traffic, service, port.name)
+        found = sorted_out(port.endpoints, settings, zone=self._config.zone, blocked=())
+        return (*found.chosen, *found.far)
+
+    def _spaces(self) -> Mapping[int, Netns]:
+        return {one.site.netns.id: one.site.netns for one in self._registry}
