@@ -53,6 +53,7 @@ class Meshtrio:
 
     hops = 1
     programs: tuple[str, ...] = ()
+    workload = "bench"
 
     def __init__(self, rung: str) -> None:
         self._rung = rung
@@ -68,16 +69,20 @@ class Meshtrio:
         """The one that was started is the agent; it names its workers by their command."""
         return "worker" if "meshtrio.worker_process" in words else "agent"
 
+    def configured(self, place: Place, services: Path) -> str:
+        """Write the configuration; another peer may want a little of it otherwise."""
+        return configuration(place, services)
+
     @contextlib.contextmanager
     def stand(self, place: Place) -> Iterator[Standing]:
         """Run the mesh with the load in it. The bytecode cache is warm from the second time on."""
         virtual = virtual_ip()
         settings, services = place.folder / "meshtrio.yaml", place.folder / "catalog.yaml"
         services.write_text(catalog(place, virtual))
-        settings.write_text(configuration(place, services))
+        settings.write_text(self.configured(place, services))
         entrance = Entrance(place.folder)
         log = place.folder / f"{self.name}.log"
-        words = [sys.executable, "-m", "meshtrio", "exec", "--config", str(settings), "--name", "bench"]
+        words = [sys.executable, "-m", "meshtrio", "exec", "--config", str(settings), "--name", self.workload]
         words += ["--rung", self._rung, "--workers", "1", "--", *entrance.command]
         with (
             entrance.open() as door,

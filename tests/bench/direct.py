@@ -1,0 +1,150 @@
+"""Shell. Direct services beside no mesh at all, and what a pick costs.
+
+`python -m tests.bench.direct ROUNDS SCENARIO...`, or without arguments for the picks.
+
+Linux IPVS would be the other one to compare with; it is measured nowhere here, for it needs a kernel that has
+it (CONFIG_IP_VS).
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import struct
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import trio
+
+from meshtrio.address import Address
+from meshtrio.intercept import bpf
+from meshtrio.intercept.direct_layout import Pick
+from meshtrio.intercept.direct_maps import DirectMaps
+from meshtrio.intercept.kernel import open_kernel
+from tests.bench.backend import Ground, Place
+from tests.bench.cores import choose_cores
+from tests.bench.mesh import Meshtrio, configuration
+from tests.bench.peer import Unmeshed
+from tests.bench.scenario import SCENARIOS
+from tests.bench.statistics import ratio_by_round, spread_of
+from tests.bench.toolchain import build
+from tests.bench.turn import under_load
+from tests.bpf.pod import HERE, VIP, Pod, pod_in
+from tests.support.namespace import Namespace
+
+SECONDS = 2
+MEASURED = {
+    "connect": "per_second",
+    "connect-16": "per_second",
+    "roundtrip-1": "per_second",
+    "roundtrip-64": "per_second",
+    "bulk-up": "gigabytes_per_second",
+    "bulk-down": "gigabytes_per_second",
+}
+ENABLE_STATS = 32
+_INFO_BYTES, _RUN_TIME_AT = 256, 192
+"""Of struct bpf_prog_info (include/uapi/linux/bpf.h): run_time_ns and run_cnt stand there."""
+
+
+class MeshtrioDirect(Meshtrio):
+    """As the eBPF rung, and the services are direct: after the start nobody of ours has anything to do."""
+
+    workload = "bench-direct"
+
+    def __init__(self) -> None:
+        super().__init__("ebpf")
+        self.name = "meshtrio-direct"
+
+    def configured(self, place: Place, services: Path) -> str:
+        """Write the configuration."""
+        settings = json.loads(configuration(place, services))
+        return json.dumps(settings | {"traffic": {"direct": "auto", "retries": {"attempts": 0}}})
+
+
+def compare(rounds: int, wanted: Sequence[str]) -> None:
+    """Print how many times the unmeshed number the direct one is, round by round."""
+    peers = (Unmeshed(), MeshtrioDirect())
+    with tempfile.TemporaryDirectory() as folder:
+        cores = choose_cores(os.sched_getaffinity(0))
+        build(Path(folder))
+        ground = Ground(Path(folder), cores)
+        for scenario in SCENARIOS:
+            if scenario.name not in wanted:
+                continue
+            key = MEASURED[scenario.name]
+            numbers: dict[str, dict[int, float]] = {peer.name: {} for peer in peers}
+            ours = []
+            for number in range(rounds):
+                for peer in peers if number % 2 else reversed(peers):
+                    found = under_load(peer, scenario, ground, seconds=SECONDS)
+                    numbers[peer.name][number] = found[key]
+                    ours += [found["proxy_us_per_operation"]] if peer is peers[1] else []
+            base, direct = (spread_of(list(numbers[peer.name].values())) for peer in peers)
+            ratio = ratio_by_round(numbers[peers[1].name], numbers[peers[0].name])
+            assert ratio is not None
+            print(
+                f"{scenario.title}: unmeshed {base.median:.5g}, direct {direct.median:.5g}:"
+                f" {ratio.median:.3f} x ({ratio.low:.3f} to {ratio.high:.3f})"
+            )
+            print(f"    agent and worker: {max(ours):.2f} us an operation at most", flush=True)
+
+
+@contextlib.contextmanager
+def counted_runs() -> Iterator[None]:
+    """Let the kernel count how often programs run, and for how long (5.8)."""
+    held = bpf.call(ENABLE_STATS, struct.pack("<I", 0))
+    try:
+        yield
+    finally:
+        os.close(held)
+
+
+def ran(program: int) -> tuple[int, int]:
+    """Return the nanoseconds that a program has run, and how often."""
+    info = bytearray(_INFO_BYTES)
+    buffer = (ctypes.c_char * _INFO_BYTES).from_buffer(info)
+    bpf.call(bpf.INFO_BY_FD, struct.pack("<IIQ", program, _INFO_BYTES, ctypes.addressof(buffer)))
+    nanoseconds, runs = struct.unpack_from("<QQ", info, _RUN_TIME_AT)
+    return nanoseconds, runs
+
+
+def cost(pod: Pod, name: str) -> float:
+    """Return the nanoseconds that a program takes for one of 5,000 connects."""
+    before = ran(pod.kernel.programs[name])
+    pod.app.do("for _ in range(5000):\n d = tcp(host); d.connect_ex((host, 80)); d.close()", host=VIP)
+    after = ran(pod.kernel.programs[name])
+    return (after[0] - before[0]) / max(1, after[1] - before[1])
+
+
+def picks() -> None:
+    """Print what connect4 and sockops cost, by pick and by the number of members.
+
+    Nobody listens at the members: what is measured is the way to the refusal.
+    """
+    kernel = trio.run(open_kernel, None, None)
+    try:
+        with counted_runs(), Namespace() as space, pod_in(kernel, space) as pod:
+            print(f"connect4 to the door (relay): {cost(pod, 'connect4'):.0f} ns")
+            maps = DirectMaps(kernel.maps)
+            service = Address.of(VIP, 80)
+            for pick in Pick:
+                for count in (3, 1000):
+                    pod.heartbeat.beat()
+                    maps.put(service, pick, [Address.of(HERE, 20_000 + at) for at in range(count)])
+                    hook, follow = cost(pod, "connect4"), cost(pod, "sockops")
+                    print(
+                        f"{pick.name.lower()}, {count} members: connect4 {hook:.0f} ns,"
+                        f" sockops {follow:.0f} ns an event",
+                        flush=True,
+                    )
+    finally:
+        kernel.close()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) > 1:
+        compare(int(sys.argv[1]), sys.argv[2:] or list(MEASURED))
+    else:
+        picks()
