@@ -24,7 +24,6 @@ class Relayed(enum.Enum):
     ALGORITHM = "the kernel has no such algorithm"
     HASH_KEY = "the kernel knows only the caller to choose by (hash_key: source_ip)"
     RETRIES = "retries are asked for (retries.attempts), and the kernel tries once"
-    HEDGING = "hedging is asked for (retries.hedge_s)"
     LIMITS = "it has limits of its own, which workers keep"
     SLOW_CALLS = "its breaker looks for slow calls (breaker.slow_s)"
     BROKEN = "a breaker of it is not closed, or is held by an operator"
@@ -51,7 +50,6 @@ class Asked(msgspec.Struct, frozen=True):
     hash_key: str = "source_ip"
     attempts: int = 0
     """Further tries after the first one."""
-    hedge_s: float = 0.0
     limited: bool = False
     """It has limits of its own."""
     slow_s: float = 0.0
@@ -68,7 +66,6 @@ def asked_of(settings: Settings) -> Asked:
         algorithm=settings.algorithm,
         hash_key=settings.hash_key,
         attempts=settings.retries.attempts,
-        hedge_s=settings.retries.hedge_s,
         limited=bool(limits.connections or limits.pending or limits.per_endpoint),
         slow_s=settings.breaker.slow_s if settings.breaker.enabled else 0.0,
     )
@@ -81,7 +78,6 @@ def wanted_otherwise(asked: Asked) -> Relayed | None:
         (asked.algorithm not in PICKS, Relayed.ALGORITHM),
         (asked.algorithm == "maglev" and asked.hash_key != "source_ip", Relayed.HASH_KEY),
         (asked.attempts > 0, Relayed.RETRIES),
-        (asked.hedge_s > 0, Relayed.HEDGING),
         (asked.limited, Relayed.LIMITS),
         (asked.slow_s > 0, Relayed.SLOW_CALLS),
         (asked.broken, Relayed.BROKEN),

@@ -78,7 +78,7 @@ def compare(rounds: int, wanted: Sequence[str]) -> None:
             ours = []
             for number in range(rounds):
                 for peer in peers if number % 2 else reversed(peers):
-                    found = under_load(peer, scenario, ground, seconds=SECONDS)
+                    found, _ = under_load(peer, scenario, ground, seconds=SECONDS)
                     numbers[peer.name][number] = found[key]
                     ours += [found["proxy_us_per_operation"]] if peer is peers[1] else []
             base, direct = (spread_of(list(numbers[peer.name].values())) for peer in peers)

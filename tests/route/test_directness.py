@@ -46,7 +46,6 @@ def test_with_what_the_kernel_can_do_nothing_stands_against_it(algorithm: str) -
         ({"algorithm": "consistent_hash"}, Relayed.ALGORITHM),
         ({"algorithm": "maglev", "hash_key": "header:user"}, Relayed.HASH_KEY),
         ({"attempts": 1}, Relayed.RETRIES),
-        ({"hedge_s": 0.1}, Relayed.HEDGING),
         ({"limited": True}, Relayed.LIMITS),
         ({"slow_s": 1.0}, Relayed.SLOW_CALLS),
         ({"broken": True}, Relayed.BROKEN),
@@ -103,7 +102,7 @@ def test_tls_is_spoken_if_any_workload_may(source: str, mode: str, rule: str | N
 
 
 def test_what_matters_of_the_settings() -> None:
-    assert asked_of(Settings()) == Asked(attempts=2)
+    assert asked_of(Settings()) == Asked(attempts=3)
     plain = Settings(direct="auto", retries=Retries(attempts=0), algorithm="maglev")
     assert wanted_otherwise(asked_of(plain)) is None
     for more, why in (
@@ -111,7 +110,6 @@ def test_what_matters_of_the_settings() -> None:
         ({"limits": ServiceLimits(pending=1)}, Relayed.LIMITS),
         ({"breaker": Breaker(slow_s=0.5)}, Relayed.SLOW_CALLS),
         ({"breaker": Breaker(slow_s=0.5, enabled=False)}, None),
-        ({"retries": Retries(attempts=0, hedge_s=0.1)}, Relayed.HEDGING),
         ({"hash_key": "sni"}, Relayed.HASH_KEY),
     ):
         assert wanted_otherwise(asked_of(msgspec.structs.replace(plain, **more))) is why
