@@ -129,7 +129,7 @@ def test_a_reset_of_the_called_one_arrives_as_one(scene: Scene) -> None:
     tell("close", keep="reset")
     (outbound,) = scene.mesh.wait_ended(1, destination=f"{VIP}:88")
     (inbound,) = scene.mesh.wait_ended(1, destination="127.0.0.1:9084")
-    assert outbound["outcome"] == inbound["outcome"] == "upstream_reset"
+    assert outbound["outcome"] == inbound["outcome"] == "upstream_reset_early"
 
 
 def test_a_reset_of_the_caller_arrives_as_one(scene: Scene) -> None:
