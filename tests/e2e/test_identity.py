@@ -9,10 +9,16 @@ import pytest
 
 from tests.e2e.test_mtls import Scene
 from tests.e2e.test_mtls import pods as pods
-from tests.support.mesh import Mesh
+from tests.support.mesh import SOAK_BOTH, Mesh
 from tests.support.world import VIP, island
 
 pytestmark = pytest.mark.world
+
+
+@pytest.fixture(scope="module", params=SOAK_BOTH)
+def rung(request: pytest.FixtureRequest) -> str:
+    found: str = request.param
+    return found
 
 
 @pytest.fixture

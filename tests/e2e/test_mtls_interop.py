@@ -24,11 +24,18 @@ from tests.support.fort import (
     Fort,
     fort_of,
 )
+from tests.support.mesh import SOAK_BOTH
 from tests.support.namespace import Namespace
 from tests.support.rings import private
 from tests.support.world import RIGHT, VIP
 
 pytestmark = pytest.mark.world
+
+
+@pytest.fixture(scope="module", params=SOAK_BOTH)
+def rung(request: pytest.FixtureRequest) -> str:
+    found: str = request.param
+    return found
 
 
 @pytest.fixture(scope="module")

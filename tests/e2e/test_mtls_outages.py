@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.fort import Fort, fort_of
+from tests.support.mesh import SOAK_BOTH
 from tests.support.world import VIP
 
 pytestmark = [pytest.mark.world, pytest.mark.slow]
@@ -16,6 +17,12 @@ pytestmark = [pytest.mark.world, pytest.mark.slow]
 HEARTBEAT_S = 3.0
 """An agent that was silent for so long is gone, and then the hooks decide (rung ebpf)."""
 LIFE_S = 40.0
+
+
+@pytest.fixture(scope="module", params=SOAK_BOTH)
+def rung(request: pytest.FixtureRequest) -> str:
+    found: str = request.param
+    return found
 
 
 @contextlib.contextmanager

@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+import pytest
+
 from meshtrio.intercept.nft_plan import table_name
 from tests.support.leaks import BPFFS
 from tests.support.namespace import Namespace
@@ -27,6 +29,9 @@ from tests.support.world import ROOT, VIP, VIP6, App, app, our_cgroup, unique
 
 CALM_S = 1.0
 """How long an agent has for an orderly end when a test is over, before it is told to end at once."""
+
+SOAK_BOTH = ("ebpf", pytest.param("nft", marks=pytest.mark.soak))
+"""Rungs for tests of what lies behind the doors, which is the same on both: the second one in the soak."""
 
 _numbers = itertools.count()
 
