@@ -8,6 +8,7 @@ import trio
 from msgspec.structs import replace
 
 from meshtrio.address import Address
+from meshtrio.balance.breaker_table import State
 from meshtrio.balance.eligible import sorted_out
 from meshtrio.balance.settings import traffic_of
 from meshtrio.breaker_board import BreakerBoard
@@ -117,9 +118,19 @@ class Directing:
         traffic = self._config.traffic
         if traffic.direct == "off" and not traffic.rules and service.wishes is NO_WISHES:
             return OFF  # as most are, and asking for more costs 20 us each
-        asked = asked_of(traffic_of(traffic, service, port.name))
+        return replace(
+            asked_of(traffic_of(traffic, service, port.name)), broken=self._is_broken(service, port)
+        )
+
+    def _is_broken(self, service: Service, port: ServicePort) -> bool:
+        """Say whether a breaker of an endpoint that there is now is not closed, or an operator holds one."""
         known = self._breakers.board.ports.get(f"{service.key}:{port.name}") if self._breakers else None
-        return replace(asked, broken=True) if known and (known.stands or known.forced) else asked
+        if known is None or self._breakers is None:
+            return False
+        now = self._breakers.clock()
+        return bool(known.forced) or any(
+            known.state(one.id, now) is not State.CLOSED for one in port.endpoints
+        )
 
     def usable(self, service: Service, port: ServicePort) -> Sequence[Endpoint]:
         """Return the endpoints among which workers would pick first, but that nobody starts slowly."""

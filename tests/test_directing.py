@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from meshtrio.address import Address
+from meshtrio.balance.hearsay import Stand
 from meshtrio.breaker_board import BreakerBoard
 from meshtrio.catalog.service import Endpoint, Service, ServicePort
 from meshtrio.config.schema import Config
@@ -15,6 +16,7 @@ from meshtrio.intercept.catcher import Catcher
 from meshtrio.intercept.kernel import Kernel
 from meshtrio.intercept.registry import Registry
 from meshtrio.intercept.workload import Rules
+from meshtrio.messages import Observed
 from meshtrio.observe.sums import Sums
 from meshtrio.publisher import Publisher
 from meshtrio.route.directness import Relayed
@@ -96,6 +98,29 @@ def test_what_an_operator_holds_is_left_to_workers(kernel: Kernel, publisher: Pu
     assert made.summary()["services"] == 0
     board.force(["default/web:http"], ["one"], None)
     assert made.way("default/web", "http").path == "direct"
+    publisher.replace(publisher.snapshot.with_only([]))
+
+
+@pytest.mark.kernel
+def test_what_is_broken_off_is_left_to_workers_while_it_is_there(
+    kernel: Kernel, publisher: Publisher
+) -> None:
+    made = directing(publisher, config(direct="auto", retries={"attempts": 0}))
+    fleet = Fleet(0, unheard)
+    board = BreakerBoard(fleet)
+    made.heed(board)
+    made.use(kernel)
+    publisher.replace(publisher.snapshot.with_services([WEB]))
+    now = board.clock()
+    for endpoint, is_open, path in (
+        ("gone", True, "direct"),
+        ("one", True, "relay"),
+        ("one", False, "direct"),
+    ):
+        now += 0.001
+        stand = Stand(now, is_open, now + 60 if is_open else 0, 1)
+        board.hear(fleet.seats[0], Observed(stands={"default/web:http": {endpoint: stand}}))
+        assert made.way("default/web", "http").path == path
     publisher.replace(publisher.snapshot.with_only([]))
 
 
