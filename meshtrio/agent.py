@@ -24,6 +24,7 @@ from meshtrio import control
 from meshtrio.admin.app import admin_app, close_route, control_app
 from meshtrio.admin.registration import file_token, registration_routes
 from meshtrio.admin.server import Sockets, open_sockets, serve
+from meshtrio.balance_answers import BalanceAnswers
 from meshtrio.breaker_answers import BreakerAnswers
 from meshtrio.catalog_answers import CatalogAnswers
 from meshtrio.config.schema import Config
@@ -52,6 +53,9 @@ class Agent:
         self.catalog = CatalogAnswers(parts.sources.hub, parts.sources.probes.results, parts.direct.way)
         self.identity = IdentityAnswers(self.parts.identities, self.parts.fleet.live)
         self.breakers = BreakerAnswers(self.parts.breakers, lambda: self.parts.publisher.snapshot)
+        self.balance = BalanceAnswers(
+            parts.fleet, parts.breakers, lambda: (parts.publisher.snapshot, parts.config), parts.direct.way
+        )
         self._stop = trio.Event()
         self._drain_s: float | None = None
         self._ending = trio.CancelScope()
@@ -104,7 +108,7 @@ class Agent:
                             for seat in parts.fleet.seats:
                                 await workers.start(parts.fleet.keep, seat)
                             await self._catch(workers, task_status)
-                            left = await self._catch_no_more()
+                            left = [await parts.registry.catch_no_more(w.spec.name) for w in parts.registry]
                             self._ending = workers.cancel_scope
                             self._drain()
                         for workload in left:
@@ -153,10 +157,6 @@ class Agent:
             if not len(parts.registry):
                 self._unpin()  # what was adopted stays: the orphans of the last agent serve it
             raise
-
-    async def _catch_no_more(self) -> list[Workload]:
-        registry = self.parts.registry
-        return [await registry.catch_no_more(workload.spec.name) for workload in registry]
 
     def _unpin(self) -> None:
         """Leave nothing pinned: this was an orderly end."""

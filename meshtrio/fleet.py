@@ -14,15 +14,19 @@ import sys
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import trio
 
 from meshtrio.channel import Channel, ChannelClosed, SocketChannel, local_pair
-from meshtrio.messages import Drain, Forget, Live, Observed, Ready, Report, Resolve, Tally, ToAgent, ToWorker
+from meshtrio.messages import Drain, Forget, Live, Observed, Ready, Resolve, Tally, ToAgent, ToWorker
 from meshtrio.observe import log
+from meshtrio.questions import Loads, Picked, Report
 
 Subject = tuple[object, ...]
 Told = Resolve | Forget | Tally | Observed
+Answer = Live | Loads | Picked
+A = TypeVar("A", Live, Loads, Picked)
 Asked = Callable[["Seat", Told], Awaitable[None]]
 
 STEADY_S = 10.0
@@ -45,7 +49,7 @@ class Seat:
         """What is still to be sent. Bounded by the number of subjects."""
         self.interests: dict[object, object] = {}
         """What this worker asked about; the agent keeps it, and it goes with the worker."""
-        self.reports: dict[int, Live] = {}
+        self.reports: dict[int, Answer] = {}
         self.wants_report = trio.Event()
 
     def tell(self, subject: Subject, message: ToWorker, descriptors: Sequence[int] = ()) -> None:
@@ -136,17 +140,23 @@ class Fleet:
 
     async def live(self) -> list[tuple[Seat, Live]]:
         """Ask all workers for their connections; those that do not answer within a second are left out."""
+        return await self.ask(Report, Live)
+
+    async def ask(self, question: Callable[[int], ToWorker], kind: type[A]) -> list[tuple[Seat, A]]:
+        """Ask all ready workers; who is silent for a second is left out. `question` makes the message."""
         async with self._reporting:
             self._reports += 1
             number = self._reports
-            for seat in self.seats:
+            asked = [seat for seat in self.seats if seat.ready.is_set()]
+            for seat in asked:
                 seat.reports.clear()
-                seat.tell(("report",), Report(number))
+                seat.tell(("report",), question(number))
             with trio.move_on_after(1):
-                for seat in self.seats:
+                for seat in asked:
                     while number not in seat.reports:
                         await seat.wants_report.wait()
-            return [(seat, seat.reports[number]) for seat in self.seats if number in seat.reports]
+            reports = [(seat, seat.reports.get(number)) for seat in asked]
+        return [(seat, report) for seat, report in reports if isinstance(report, kind)]
 
     async def _sit(self, seat: Seat, task_status: trio.TaskStatus[None]) -> None:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
@@ -197,7 +207,7 @@ class Fleet:
                             if not seat.ready.is_set():
                                 seat.ready.set()
                                 task_status.started()
-                        case Live():
+                        case Live() | Loads() | Picked():
                             seat.reports[heard.number] = heard
                             seat.wants_report.set()
                             seat.wants_report = trio.Event()

@@ -10,9 +10,11 @@ import msgspec
 from meshtrio.address import Address
 from meshtrio.balance.breaker_table import Force
 from meshtrio.balance.hearsay import Counts, Stand
+from meshtrio.balance.told import Balanced
 from meshtrio.catalog.service import Found
 from meshtrio.config.schema import Config
 from meshtrio.outcome import Outcome
+from meshtrio.questions import AskLoads, AskPick, Loads, Picked, Report
 
 Direction = Literal["outbound", "inbound"]
 Rung = Literal["ebpf", "nft"]
@@ -137,12 +139,6 @@ class Drain(msgspec.Struct, frozen=True, tag=True):
     drain_s: float
 
 
-class Report(msgspec.Struct, frozen=True, tag=True):
-    """To the worker: send a `Live` with this number."""
-
-    number: int
-
-
 class Ready(msgspec.Struct, frozen=True, tag=True):
     """To the agent: everything that was sent so far is in effect."""
 
@@ -222,6 +218,7 @@ class Tally(msgspec.Struct, frozen=True, tag=True):
     omitted: int = 0
     open: int = 0
     handshakes: list[Handshakes] = []
+    balanced: list[Balanced] = []
 
 
 class Live(msgspec.Struct, frozen=True, tag=True):
@@ -245,5 +242,7 @@ ToWorker = (
     | KnowBreakers
     | Drain
     | Report
+    | AskLoads
+    | AskPick
 )
-ToAgent = Ready | Resolve | Forget | Tally | Live | Observed
+ToAgent = Ready | Resolve | Forget | Tally | Live | Observed | Loads | Picked

@@ -32,14 +32,15 @@ from meshtrio.messages import (
     Maps,
     OpenDoor,
     Ready,
-    Report,
     Settings,
     ToAgent,
     ToWorker,
 )
 from meshtrio.observe import log
+from meshtrio.questions import AskLoads, AskPick, Report
 from meshtrio.successor import successor_ready
 from meshtrio.way import carry
+from meshtrio.worker_answers import answer
 from meshtrio.worker_site import Site
 
 ACCEPTS = 64
@@ -116,8 +117,8 @@ class Worker:
                         self._open_door(message, descriptors, accepting=accepting, connections=connections)
                     case CloseDoor():
                         self._close_door(message.door)
-                    case Report():
-                        await self._channel.send(self._site.ledger.live(message.number, log.wall_now()))
+                    case Report() | AskLoads() | AskPick():
+                        await self._channel.send(answer(self._site, message))
                     case Drain():
                         self._drain(message.drain_s)
                     case _:
@@ -205,7 +206,7 @@ class Worker:
                 await self._send_tally()
 
     async def _send_tally(self) -> None:
-        tally = self._site.ledger.tally()
+        tally = self._site.tally()
         if tally is None:
             return
         if self._site.interest.alone:

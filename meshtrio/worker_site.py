@@ -4,6 +4,7 @@ from random import Random
 
 from msgspec.structs import replace
 
+from meshtrio.balance.load import Counted
 from meshtrio.balance.ports import Ports
 from meshtrio.breaker_share import BreakerShare
 from meshtrio.catalog.service import Endpoint
@@ -17,6 +18,7 @@ from meshtrio.messages import (
     KnowWorkload,
     Resolved,
     SeenElsewhere,
+    Tally,
     Trusted,
     WorkloadName,
 )
@@ -40,6 +42,7 @@ class Site:
         self.luck = Random()
         self.breakers = BreakerShare(self.luck)
         self.ports = Ports(self.breakers.of, start=start, luck=self.luck)
+        self._counted = Counted()
         self.routes = RouteTable()
         self.border = Border()
         self.names: dict[int, WorkloadName] = {}
@@ -81,6 +84,17 @@ class Site:
         else:
             self.names.pop(workload.id, None)
             self.border.keyring.forget(workload.id)
+
+    def tally(self) -> Tally | None:
+        """Hand over what ended and what was counted since the last tally; None: nothing.
+
+        Nobody is told while there is no agent, so what balancing counted waits in its ports.
+        """
+        tally = self.ledger.tally()
+        balanced = [] if self.interest.alone else self._counted.news(self.ports)
+        if balanced:
+            return replace(tally or Tally([], [], open=len(self.ledger)), balanced=balanced)
+        return tally
 
     def neighbour(self, door: Door, endpoint: Endpoint) -> Neighbour | None:
         """Return who serves an endpoint, if that is a workload of this node which can be called securely."""

@@ -8,6 +8,7 @@ import pytest
 from meshtrio import messages
 from meshtrio.address import Address
 from meshtrio.balance.hearsay import Counts, Stand
+from meshtrio.balance.told import Balanced, EndpointLoad, ExplainedEndpoint, Explanation, PortLoad
 from meshtrio.catalog.service import Endpoint, Found, Service, ServicePort
 from meshtrio.config.schema import Config, Log
 from meshtrio.messages import (
@@ -25,7 +26,6 @@ from meshtrio.messages import (
     Observed,
     OpenDoor,
     Ready,
-    Report,
     Resolve,
     Resolved,
     SeenElsewhere,
@@ -37,6 +37,7 @@ from meshtrio.messages import (
     WorkloadName,
 )
 from meshtrio.outcome import Outcome
+from meshtrio.questions import AskLoads, AskPick, Loads, Picked, Report
 
 HERE = Address.of("10.0.0.1", 80)
 ENDPOINT = Endpoint(id="a", address=Address.of("fd00::1", 8080), weight=3, zone="z", draining=True)
@@ -56,6 +57,11 @@ ENDED = Connection(
 )
 SEEN = {"shop/web:http": {"a": Counts(1, 2, 3, 2)}}
 CAME_TO = {"shop/web:http": {"a": Stand(1.5, True, 31.5, 2)}}
+LOAD = PortLoad(
+    "maglev", "zone", 3, 1, "", 4, 5, {"no_key": 6}, {"a": EndpointLoad(3, 0.5, 1.0, ejected=True)}
+)
+WHY = ExplainedEndpoint("a", "10.0.0.1:80", "first", "", 1.0, "z", 3, 0.5, 1)
+EXPLAINED = Explanation("maglev", "source_ip", True, "zone", 0.5, "a", {"no_key": 6}, (WHY,))
 TO_WORKER = [
     SeenElsewhere(SEEN),
     KnowBreakers("shop/web:http", CAME_TO["shop/web:http"], {"": "open", "b": "close"}),
@@ -71,6 +77,8 @@ TO_WORKER = [
     Resolved(HERE, Found(SERVICE, PORT, ENDPOINT)),
     Drain(2.5),
     Report(9),
+    AskLoads(9, ("shop/web:http",)),
+    AskPick(9, SERVICE, "http", (1 << 64) - 1),
 ]
 TO_AGENT = [
     Ready(123),
@@ -80,6 +88,9 @@ TO_AGENT = [
     Observed(SEEN, CAME_TO),
     Tally([], [], handshakes=[Handshakes("inbound", "resumed", 3)]),
     Live(9, [ENDED], 1),
+    Tally([], [], balanced=[Balanced("shop/web:http", 1, 2, {"no_key": 3})]),
+    Loads(9, {"shop/web:http": LOAD}),
+    Picked(9, EXPLAINED, LOAD, 7),
 ]
 SAID = [(message, ToWorker) for message in TO_WORKER] + [(message, ToAgent) for message in TO_AGENT]
 

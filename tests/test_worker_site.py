@@ -7,10 +7,12 @@ from msgspec.structs import replace
 
 from meshtrio.address import Address
 from meshtrio.balance.hearsay import Counts
-from meshtrio.catalog.service import Endpoint
+from meshtrio.balance.told import Balanced
+from meshtrio.catalog.service import Endpoint, Service
 from meshtrio.channel import local_pair
 from meshtrio.config.identity import Identity, ModeRule, Mtls
 from meshtrio.config.schema import Config, Exclude
+from meshtrio.config.traffic import Traffic
 from meshtrio.forward.relay import Relay
 from meshtrio.interest import Interest
 from meshtrio.messages import (
@@ -146,3 +148,17 @@ async def test_news_of_each_kind_go_where_they_belong(site: Site) -> None:
     site.interest.forget = forget  # type: ignore[method-assign]
     await site.learn(Resolved(AT, None))  # nobody asked, so the agent need not go on telling
     assert asked == [AT]
+
+
+async def test_what_was_counted_is_told_once_and_waits_while_there_is_no_agent(site: Site) -> None:
+    assert site.tally() is None
+    site.settle(Config(traffic=Traffic(algorithm="maglev")))
+    port = site.ports.of(Service("web"), "http")
+    port.hold((Endpoint("a", AT),), 0.0, None, ())
+    site.interest.alone = True
+    assert site.tally() is None
+    site.interest.alone = False
+    tally = site.tally()
+    assert tally is not None
+    assert tally.balanced == [Balanced("default/web:http", remarks={"no_key": 1})]
+    assert site.tally() is None

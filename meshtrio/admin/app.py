@@ -16,6 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from meshtrio.admin.balance_routes import BalanceAnswers, balance_routes
 from meshtrio.admin.breaker_routes import BreakerAnswers, breaker_routes, forcing_route
 from meshtrio.admin.catalog_routes import CatalogAnswers, catalog_routes
 from meshtrio.admin.identity_routes import IdentityAnswers, identity_routes, rotation_route
@@ -43,6 +44,10 @@ class Answers(Protocol):
     @property
     def breakers(self) -> BreakerAnswers:
         """What answers about breakers."""
+
+    @property
+    def balance(self) -> BalanceAnswers:
+        """What answers about balancing."""
 
     def readiness(self) -> list[str]:
         """Say what is still missing for being ready; empty when nothing is."""
@@ -179,9 +184,10 @@ def _reading(answers: Answers) -> list[Route]:
         reading("/v1/status", answers.status),
         reading("/v1/connections", answers.connections),
         reading("/v1/config", answers.configuration),
-        *catalog_routes(lambda: answers.catalog, answer_json),
+        *catalog_routes(lambda: answers.catalog, answer_json, lambda page: answers.balance.beside(page)),
         *identity_routes(lambda: answers.identity, answer_json),
         *breaker_routes(lambda: answers.breakers, answer_json),
+        *balance_routes(lambda: answers.balance, answer_json),
     ]
 
 

@@ -3,7 +3,7 @@
 They only read, so both applications have them. Does not know how answers are found or written.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
 import msgspec
@@ -39,13 +39,20 @@ class CatalogAnswers(Protocol):
         """Return how sources and their streams are."""
 
 
-def catalog_routes(answers: Callable[[], CatalogAnswers], reply: Callable[[object], Response]) -> list[Route]:
-    """Make the routes. What is asked wrong is a 400, what is not there a 404, what is not clear a 409."""
+def catalog_routes(
+    answers: Callable[[], CatalogAnswers],
+    reply: Callable[[object], Response],
+    beside: Callable[[dict[str, Any]], Awaitable[dict[str, Any]]],
+) -> list[Route]:
+    """Make the routes. What is asked wrong is a 400, what is not there a 404, what is not clear a 409.
 
-    def asking(path: str, answer: Callable[[Request], Any]) -> Route:
+    `beside` puts beside a page of endpoints what others than the catalog know of them.
+    """
+
+    def asking(path: str, answer: Callable[[Request], Awaitable[Any]]) -> Route:
         async def respond(request: Request) -> Response:
             try:
-                return reply(answer(request))
+                return reply(await answer(request))
             except NoSuchService as unknown:
                 raise HTTPException(404, str(unknown)) from unknown
             except WhichNamespace as ambiguous:
@@ -55,16 +62,17 @@ def catalog_routes(answers: Callable[[], CatalogAnswers], reply: Callable[[objec
 
         return Route(path, respond, methods=["GET"])
 
-    def services(request: Request) -> Any:
+    async def services(request: Request) -> Any:
         return answers().services(_asked(request, ServicesWanted))
 
-    def service(request: Request) -> Any:
-        return answers().service(**request.path_params)
+    async def service(request: Request) -> Any:
+        found = answers().service(**request.path_params)
+        return {**found, "serving": await beside(found["serving"])}
 
-    def endpoints(request: Request) -> Any:
-        return answers().endpoints(_asked(request, EndpointsWanted))
+    async def endpoints(request: Request) -> Any:
+        return await beside(answers().endpoints(_asked(request, EndpointsWanted)))
 
-    def discovery(request: Request) -> Any:
+    async def discovery(request: Request) -> Any:
         return answers().discovery()
 
     return [

@@ -17,7 +17,7 @@ class RetryBudget:
     that time and per_s * WINDOW_S, for each WINDOW_S begun.
     """
 
-    __slots__ = ("_at", "_offered", "_per_window", "_percent", "_retried", "_sums", "denied")
+    __slots__ = ("_at", "_offered", "_per_window", "_percent", "_retried", "_sums", "allowed", "denied")
 
     def __init__(self, percent: float = 20, per_s: float = 3) -> None:
         self._percent = percent
@@ -26,8 +26,10 @@ class RetryBudget:
         self._retried = [0] * SLICES
         self._sums = [0, 0]
         self._at = 0
+        self.allowed = 0
+        """How many retries were allowed, ever."""
         self.denied = 0
-        """How many retries were not allowed."""
+        """How many were not."""
 
     def offered(self, now: float) -> None:
         """Note the first try of a connection."""
@@ -42,6 +44,7 @@ class RetryBudget:
         if (retried + 1) * 100 > offered * self._percent and retried + 1 > self._per_window:
             self.denied += 1
             return False
+        self.allowed += 1
         self._retried[self._at % SLICES] += 1
         self._sums[1] += 1
         return True

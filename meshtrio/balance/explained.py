@@ -4,51 +4,14 @@ import copy
 from collections.abc import Collection
 from typing import Any
 
-import msgspec
-
 from meshtrio.balance.algorithm import HASHING
 from meshtrio.balance.balancer import Balancer, Blocking
 from meshtrio.balance.eligible import Endpoints, why_not
 from meshtrio.balance.ewma import latency_s
+from meshtrio.balance.told import ExplainedEndpoint, Explanation
 
 ORDER = 16
 """So many are named in the order in which they would be tried."""
-
-
-class ExplainedEndpoint(msgspec.Struct, frozen=True):
-    """What is known of one endpoint at this moment."""
-
-    id: str
-    address: str
-    group: str
-    """first: among those that are chosen from. far: gets what spills over. rest: only if those were tried.
-    never: its breaker is open."""
-    why_not: str
-    """Why it is not usable; empty: it is."""
-    weight: float
-    """What counts now."""
-    zone: str
-    active: int
-    latency_s: float
-    """Peak EWMA as of now; 0: not measured."""
-    position: int
-    """When it would be tried, from 1, if each one before it failed; 0: later than the first ORDER."""
-
-
-class Explanation(msgspec.Struct, frozen=True):
-    """What would become of the next call."""
-
-    algorithm: str
-    hash_key: str
-    """What the algorithm asks for; empty: for nothing."""
-    has_key: bool
-    tier: str
-    share: float
-    """The part of the calls that goes to the first group."""
-    picked: str
-    """The id; empty: nobody may be called."""
-    remarks: dict[str, int]
-    endpoints: tuple[ExplainedEndpoint, ...]
 
 
 class _OnlyLooking:

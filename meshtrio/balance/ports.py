@@ -11,7 +11,7 @@ from meshtrio.balance.breakers import PortBreakers
 from meshtrio.balance.port import Port
 from meshtrio.balance.settings import traffic_of
 from meshtrio.catalog.service import Service
-from meshtrio.config.traffic import Breaker, Traffic
+from meshtrio.config.traffic import Breaker, Settings, Traffic
 from meshtrio.config.wishes import Wishes
 
 BOUND = 16_384
@@ -66,19 +66,28 @@ class Ports:
         known = self._of.get(name)
         return known.port if known else None
 
+    def fresh(self, service: Service, port: str) -> Port:
+        """Make a port as `of` would at the first call, for a look at it; it is not kept."""
+        settings = traffic_of(self._traffic, service, port)
+        return self._made(f"{service.key}:{port}", settings)
+
     def _settled(self, name: str, known: _Known | None, service: Service, port: str) -> Port:
         settings = traffic_of(self._traffic, service, port)
-        breakers = self._breakers(name, thresholds_of(settings.breaker))
         if known is None:
             self._make_room()
-            balancer = Balancer(settings, breakers, zone=self._zone, start=self._start, luck=self._luck)
-            found = Port(name, balancer, breakers)
+            found = self._made(name, settings)
         else:
             found = known.port
+            self._breakers(name, thresholds_of(settings.breaker))
             if settings != found.settings or self._zone != found.balancer.zone:
                 found.settle(settings, self._zone)
         self._of[name] = _Known(found, service.wishes, self._traffic, self._zone)
         return found
+
+    def _made(self, name: str, settings: Settings) -> Port:
+        breakers = self._breakers(name, thresholds_of(settings.breaker))
+        balancer = Balancer(settings, breakers, zone=self._zone, start=self._start, luck=self._luck)
+        return Port(name, balancer, breakers)
 
     def _make_room(self) -> None:
         if len(self._of) >= BOUND:

@@ -8,6 +8,7 @@ import click
 from meshtrio.cli.columns import Column, Line, Row, and_more, lay_out
 from meshtrio.cli.control_client import Control
 from meshtrio.cli.options import control_option, control_path, json_option
+from meshtrio.cli.pages import suggested_services
 from meshtrio.cli.screen import show_json
 from meshtrio.cli.watch import View, Watchable, show, watch_option
 from meshtrio.cli.words import lasting
@@ -70,7 +71,7 @@ def breaker() -> None:
 
 
 @breaker.command("list", cls=Watchable, help=LIST_HELP, short_help="List breakers.")
-@click.argument("service", default="")
+@click.argument("service", default="", shell_complete=suggested_services)
 @watch_option
 @control_option
 @json_option
@@ -92,7 +93,7 @@ def _forcing(word: str) -> None:
     what, more = WORDS[word]
 
     @breaker.command(word, help=FORCE_HELP.format(what=what, more=more, word=word), short_help=what)
-    @click.argument("service")
+    @click.argument("service", shell_complete=suggested_services)
     @click.argument("endpoint", default="")
     @click.option("--port", default="", metavar="NAME|NUMBER", help="Only at this port of the service.")
     @control_option

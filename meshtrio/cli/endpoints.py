@@ -6,19 +6,23 @@ from typing import Any
 
 import click
 
+from meshtrio.cli.balance import silent
 from meshtrio.cli.columns import Column, Line, Row, ago, and_more, lay_out
 from meshtrio.cli.complaint import Code, Complaint
 from meshtrio.cli.control_client import Control
 from meshtrio.cli.options import control_option, control_path, json_option
-from meshtrio.cli.pages import fetched
+from meshtrio.cli.pages import fetched, suggested_services
 from meshtrio.cli.watch import View, Watchable, show, watch_option
+from meshtrio.cli.words import lasting
 
 HELP = """List the endpoints of a service, or of all services.
 
 SERVICE is a name, or namespace/name where several namespaces have it. HEALTH is what holds, WHY whose word
 that is: the source's, our probe's, or both. Unhealthy and draining endpoints get no new connections while
-others are there. STATE names what is not ordinary: draining, stale (its source is lost). AGE is how long it
-has been as it is. A narrow terminal shows fewer columns; --wide shows all.
+others are there. STATE names what is not ordinary: draining, stale (its source is lost), ejected (its
+breaker keeps new connections away). AGE is how long it has been as it is. BREAKER is closed, open (until
+when), half_open, or forced. ACTIVE counts the connections through all workers, LATENCY is how long first
+bytes took lately (peak EWMA). A narrow terminal shows fewer columns; --wide shows all.
 
 \b
 Examples:
@@ -31,33 +35,17 @@ Examples:
                 "text": "connection refused", "latency_s": 0.001},
       "ready": false, "draining": false, "weight": 1, "zone": "a", "node": "n1", "version": "v2",
       "source": "kubernetes", "since": 1700000000.1, "stale": false, "meshed": true,
-      "identity": "", "labels": {"tier": "web"}}]
+      "identity": "", "labels": {"tier": "web"}, "breaker": "open", "retry_in_s": 25.9,
+      "active": 2, "latency_s": 0.004, "ejected": true}]
   meshtrio endpoints orders --watch --json  # a line of that whenever something changed
 """
 
-MOST_SUGGESTED = 50
 MOST_MET = 10
 """How many unhealthy endpoints are said to be so in words, below the table."""
 
 
-def _suggested(ctx: click.Context, param: click.Parameter, begun: str) -> list[str]:
-    """Complete the name of a service, as shells ask for it. Says nothing where the agent says nothing."""
-    namespace, slash, name = begun.rpartition("/")
-    asked = {"name": f"{name}*", **({"namespace": namespace} if slash else {})}
-    try:
-        path = control_path(ctx.params.get("control"))
-        listed = fetched(Control(path, answer_s=1.0), "/v1/services", asked, most=MOST_SUGGESTED)["services"]
-    except Complaint:
-        return []
-    names = [one["name"] for one in listed]
-    return [
-        f"{one['namespace']}/{one['name']}" if slash or names.count(one["name"]) > 1 else one["name"]
-        for one in listed
-    ]
-
-
 @click.command("endpoints", cls=Watchable, help=HELP, short_help="List the endpoints of services.")
-@click.argument("service", default="", shell_complete=_suggested)
+@click.argument("service", default="", shell_complete=suggested_services)
 @click.option("--namespace", "-n", default="", metavar="NAME", help="Only those of this namespace.")
 @click.option("--wide", is_flag=True, help="All columns, also identity and id, however narrow the terminal.")
 @watch_option
@@ -82,9 +70,10 @@ def endpoints(control: str | None, service: str, namespace: str, wide: bool, **s
 
 
 def settled(told: dict[str, Any]) -> object:
-    """Leave out what is another with each probe, and says nothing new."""
+    """Leave out what is another with each probe or with time, and says nothing new."""
+    passing = {"retry_in_s": 0, "latency_s": 0}
     return [
-        {**one, "probe": one["probe"] and {**one["probe"], "last": 0, "latency_s": 0}}
+        {**one, **passing, "probe": one["probe"] and {**one["probe"], "last": 0, "latency_s": 0}}
         for one in told["endpoints"]
     ]
 
@@ -101,6 +90,9 @@ def table_of(told: dict[str, Any], now: float, width: int | None, *, wide: bool)
         Column("HEALTH", lambda one: one["health"]),
         Column("WHY", lambda one: one["why"], rank=3),
         Column("STATE", _state, rank=1),
+        Column("BREAKER", _breaker, rank=2),
+        Column("ACTIVE", lambda one: _known(one["active"]), rank=4),
+        Column("LATENCY", _latency, rank=5),
         Column("WEIGHT", lambda one: one["weight"], rank=5),
         Column("ZONE", lambda one: one["zone"], rank=6),
         Column("NODE", lambda one: one["node"], rank=8),
@@ -121,11 +113,25 @@ def table_of(told: dict[str, Any], now: float, width: int | None, *, wide: bool)
         for one in listed
         if one["probe"] and one["probe"]["text"] and one["probe"]["health"] == "unhealthy"
     ]
-    return lines + and_more(told["total"] - len(listed)) + met[:MOST_MET]
+    lines += and_more(told["total"] - len(listed)) + met[:MOST_MET]
+    return lines + ([silent(told["silent_workers"])] if told["silent_workers"] else [])
 
 
 def _state(one: Row) -> str:
-    return ",".join(name for name in ("draining", "stale") if one[name])
+    return ",".join(name for name in ("draining", "stale", "ejected") if one[name])
+
+
+def _breaker(one: Row) -> str:
+    left_s = one["retry_in_s"]
+    return str(one["breaker"]) if left_s is None else f"{one['breaker']} {lasting(max(0.0, left_s))}"
+
+
+def _latency(one: Row) -> object:
+    return lasting(one["latency_s"]) if one["latency_s"] else ""
+
+
+def _known(count: int | None) -> object:
+    return "" if count is None else count
 
 
 def _age(one: Row, *, now: float) -> str:
@@ -133,6 +139,6 @@ def _age(one: Row, *, now: float) -> str:
 
 
 def _colour(one: Row) -> str:
-    if one["health"] == "unhealthy":
+    if one["health"] == "unhealthy" or one["ejected"]:
         return "red"
     return "" if one["ready"] and not one["stale"] else "yellow"

@@ -14,6 +14,7 @@ import click
 
 from meshtrio import __version__
 from meshtrio.cli.agent import agent
+from meshtrio.cli.balance import balance
 from meshtrio.cli.breaker import breaker
 from meshtrio.cli.ca import ca
 from meshtrio.cli.certs import certs
@@ -124,7 +125,7 @@ def main(ctx: click.Context, debug: bool) -> None:
 
 
 for command in (
-    *(agent, exec_, status, connections, services, endpoints, breaker, discovery),
+    *(agent, exec_, status, connections, services, endpoints, balance, breaker, discovery),
     *(certs, workloads, policy, check, config, ca, cleanup, demo),
 ):
     main.add_command(command)

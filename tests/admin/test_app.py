@@ -14,6 +14,7 @@ from starlette.applications import Starlette
 
 from meshtrio.admin.app import BODY_BYTES, Answers, admin_app, close_route, control_app, encode
 from meshtrio.admin.server import serve
+from meshtrio.balance_answers import BalanceAnswers
 from meshtrio.breaker_answers import BreakerAnswers
 from meshtrio.breaker_board import BreakerBoard
 from meshtrio.catalog.merge import Merge
@@ -21,12 +22,14 @@ from meshtrio.catalog.snapshot import Snapshot
 from meshtrio.catalog.vips import Vips
 from meshtrio.catalog_answers import CatalogAnswers
 from meshtrio.config.identity import Identity
+from meshtrio.config.schema import Config
 from meshtrio.discover.hub import Hub
 from meshtrio.fleet import Fleet
 from meshtrio.identities import Identities
 from meshtrio.identity_answers import IdentityAnswers
 from meshtrio.intercept.workload import Spec, WorkloadError
 from meshtrio.outcome import Outcome
+from meshtrio.route.directness import Way
 from tests.support.catalog_desk import nobody
 
 READ = ["/healthz", "/readyz", "/metrics", "/v1/status", "/v1/connections", "/v1/config", "/v1/discovery"]
@@ -56,6 +59,12 @@ class Agent(Answers):
     @property
     def breakers(self) -> BreakerAnswers:
         return BreakerAnswers(self.board, lambda: self.snapshot)
+
+    @property
+    def balance(self) -> BalanceAnswers:
+        return BalanceAnswers(
+            Fleet(1, nobody), self.board, lambda: (self.snapshot, Config()), lambda key, port: Way("relay")
+        )
 
     def readiness(self) -> list[str]:
         return self.missing

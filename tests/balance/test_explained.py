@@ -10,8 +10,9 @@ from meshtrio.balance.algorithm import NAMES
 from meshtrio.balance.balancer import Balancer
 from meshtrio.balance.breaker import Thresholds
 from meshtrio.balance.breakers import PortBreakers
-from meshtrio.balance.explained import ORDER, Explanation, explain
+from meshtrio.balance.explained import ORDER, explain
 from meshtrio.balance.hashing import key_hash
+from meshtrio.balance.told import Explanation
 from meshtrio.catalog.service import Health
 from meshtrio.config.traffic import Settings
 from tests.support.endpoints import GOING, ILL, Switches, endpoint, endpoints

@@ -81,3 +81,11 @@ def test_thresholds_are_those_of_the_configuration() -> None:
     breaker = Breaker(enabled=False, slow_s=2, ejected_percent=10)
     assert thresholds_of(breaker) == Thresholds(enabled=False, slow_s=2, ejected_percent=10)
     assert Thresholds.__struct_fields__ == Breaker.__struct_fields__
+
+
+def test_a_look_at_a_port_does_not_begin_it() -> None:
+    made = ports(Traffic(algorithm="maglev"))
+    looked = made.fresh(SHOP, "http")
+    assert (looked.name, looked.settings.algorithm, looked.balancer.zone) == ("shop/cart:http", "maglev", "x")
+    assert (len(made), made.known("shop/cart:http")) == (0, None)
+    assert made.of(SHOP, "http") is not looked

@@ -2,7 +2,7 @@
 
 import pytest
 
-from meshtrio.balance.settings import traffic_of
+from meshtrio.balance.settings import DEFAULT, SECTION, WISHES, held, traffic_of
 from meshtrio.catalog.service import Service
 from meshtrio.config.traffic import Breaker, Rule, Settings, Traffic
 from meshtrio.config.wishes import BreakerWishes, Wishes
@@ -47,3 +47,26 @@ def test_wishes_are_stronger_than_the_section_and_weaker_than_rules() -> None:
 @pytest.mark.parametrize(("namespace", "direct"), [("default", "auto"), ("shop", "off")])
 def test_a_short_name_means_namespace_default(namespace: str, direct: str) -> None:
     assert traffic_of(TRAFFIC, Service("orders", namespace), "").direct == direct
+
+
+def test_of_each_setting_is_said_who_says_it() -> None:
+    wishes = Wishes(algorithm="peak_ewma", slow_start_s=7.0, breaker=BreakerWishes(enabled=False))
+    cart = Service("cart", "shop", wishes=wishes)
+    told = {one.name: (one.value, one.by) for one in held(TRAFFIC, cart, "http")}
+    assert told["algorithm"] == ("maglev", "traffic.rules[0]")
+    assert told["breaker.minimum"] == (2, "traffic.rules[1]")
+    assert told["slow_start_s"] == (7.0, WISHES)
+    assert told["breaker.enabled"] == (False, WISHES)
+    assert told["breaker.consecutive"] == (9, SECTION)
+    assert told["retries.attempts"] == (3, DEFAULT)
+    other = {one.name: (one.value, one.by) for one in held(TRAFFIC, cart, "admin")}
+    assert (other["algorithm"], other["hash_key"]) == (("random", "traffic.rules[1]"), ("source_ip", DEFAULT))
+
+
+def test_all_settings_are_told_with_the_values_that_hold() -> None:
+    told = {one.name: one.value for one in held(TRAFFIC, Service("cart", "shop"), "http")}
+    holds = traffic_of(TRAFFIC, Service("cart", "shop"), "http")
+    assert {name.split(".")[0] for name in told} == set(Settings.__struct_fields__)
+    for name, value in told.items():
+        section, _, leaf = name.rpartition(".")
+        assert getattr(getattr(holds, section) if section else holds, leaf) == value

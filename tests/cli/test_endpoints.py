@@ -4,22 +4,44 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import trio
 
+from meshtrio.balance.hearsay import Stand
 from meshtrio.catalog.question import EndpointsWanted
 from meshtrio.cli.endpoints import MOST_MET, settled, table_of
+from meshtrio.messages import Observed
 from tests.cli.conftest import Run
 from tests.support.catalog_desk import NOW, Desk, Served, endpoint, served, service, shop
+
+OPEN = Stand(996.0, True, 1026.0, 1)
 
 
 @pytest.fixture
 def desk() -> Desk:
     made = shop()
     made.say("dns", service("web", endpoint("198.51.100.1"), namespace="other"))
+    first, second = made.seat()
+    found = made.hub.snapshot.service("shop/orders")
+    assert found is not None
+    now = time.monotonic()
+    for site in (first, second):
+        port = site.ports.of(found, "http")
+        hold = port.hold(found.endpoints, now, None, ())
+        assert hold is not None
+        port.breakers.obey({"10.0.0.10": "open"}, now)
+    made.board.hear(made.fleet.seats[0], Observed({}, {"shop/orders:http": {"10.0.0.2": OPEN}}))
+    made.board.force(["shop/orders:http"], ["10.0.0.10"], "open")
     return made
+
+
+def told_of(desk: Desk, service: str = "") -> Any:
+    return trio.run(desk.balance.beside, desk.catalog.endpoints(EndpointsWanted(service=service)))
 
 
 @pytest.fixture
@@ -30,13 +52,14 @@ def there(desk: Desk, tmp_path: Path) -> Iterator[Served]:
 
 @pytest.mark.parametrize("width", [80, 140, None])
 def test_the_table(desk: Desk, golden: Callable[[str, str], None], width: int | None) -> None:
-    lines = table_of(desk.catalog.endpoints(EndpointsWanted()), NOW, width, wide=width is None)
+    told = told_of(desk)
+    lines = table_of(told, NOW, width, wide=width is None)
     golden(f"endpoints_{width or 'wide'}.txt", "".join(f"{line.text}\n" for line in lines))
     assert width is None or max(len(line.text) for line in lines) <= width
 
 
 def test_colours_say_what_is_wrong(desk: Desk) -> None:
-    told = desk.catalog.endpoints(EndpointsWanted())
+    told = told_of(desk)
     lines = {line.text.split()[2]: line.colour for line in table_of(told, NOW, 80, wide=False)[:8]}
     assert lines["10.0.0.1:8080"] == ""
     assert lines["10.0.0.2:8080"] == "red"
@@ -45,21 +68,30 @@ def test_colours_say_what_is_wrong(desk: Desk) -> None:
 
 
 def test_what_probes_met_is_said_of_some(desk: Desk) -> None:
-    told = desk.catalog.endpoints(EndpointsWanted(service="orders"))
-    bad = [one for one in told["endpoints"] if one["probe"] and one["probe"]["health"] == "unhealthy"]  # type: ignore[attr-defined]
-    lines = table_of({"endpoints": bad * 40, "total": 80}, NOW, None, wide=False)
+    told = told_of(desk, "orders")
+    bad = [one for one in told["endpoints"] if one["probe"] and one["probe"]["health"] == "unhealthy"]
+    lines = table_of({**told, "endpoints": bad * 40, "total": 80}, NOW, None, wide=False)
     assert len(lines) == 1 + 80 + MOST_MET
 
 
 def test_a_probe_that_says_the_same_again_is_no_change(desk: Desk) -> None:
-    told = desk.catalog.endpoints(EndpointsWanted(service="orders"))
+    told = told_of(desk, "orders")
     later = json.loads(json.dumps(told))
     for one in later["endpoints"]:
+        one["latency_s"] = 3.0
         if one["probe"]:
             one["probe"]["last"], one["probe"]["latency_s"] = NOW, 1.0
     assert settled(told) == settled(later)
     later["endpoints"][0]["probe"]["text"] = "other"
     assert settled(told) != settled(later)
+
+
+def test_silent_workers_are_said(desk: Desk) -> None:
+    told = told_of(desk, "orders")
+    assert "answer" not in table_of(told, NOW, None, wide=False)[-1].text
+    for count, words in ((1, "1 worker did not answer"), (2, "2 workers did not answer")):
+        last = table_of({**told, "silent_workers": count}, NOW, None, wide=False)[-1]
+        assert last.text.startswith(words)
 
 
 def test_as_users_see_it(run: Run, there: Served) -> None:
@@ -94,6 +126,11 @@ def test_as_users_see_it(run: Run, there: Served) -> None:
         "meshed": True,
         "identity": "",
         "labels": {},
+        "breaker": "closed",
+        "retry_in_s": None,
+        "active": 2,
+        "latency_s": 0.0,
+        "ejected": False,
     }
     assert [one["address"] for one in (second, third, fourth)] == [
         "10.0.0.2:8080",

@@ -23,7 +23,6 @@ from meshtrio.messages import (
     Observed,
     OpenDoor,
     Ready,
-    Report,
     Resolve,
     Resolved,
     Settings,
@@ -31,6 +30,7 @@ from meshtrio.messages import (
     ToAgent,
     ToWorker,
 )
+from meshtrio.questions import Report
 from meshtrio.worker import Worker
 from tests.support.worker_side import SHOP, VIP, HandMaps, address_of, arrived, hand_maps
 

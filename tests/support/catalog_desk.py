@@ -7,16 +7,18 @@ no agent and no worker.
 import contextlib
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import trio
 from starlette.applications import Starlette
 
 from meshtrio.address import Address
 from meshtrio.admin.app import Answers, control_app
 from meshtrio.admin.server import serve
+from meshtrio.balance_answers import BalanceAnswers
 from meshtrio.breaker_answers import BreakerAnswers
 from meshtrio.breaker_board import BreakerBoard
 from meshtrio.catalog.merge import Merge
@@ -24,16 +26,42 @@ from meshtrio.catalog.probing import Result
 from meshtrio.catalog.service import Endpoint, Health, Service, ServicePort
 from meshtrio.catalog.vips import Vips
 from meshtrio.catalog_answers import CatalogAnswers
+from meshtrio.channel import local_pair
+from meshtrio.config.schema import Config
 from meshtrio.discover.hub import Hub
-from meshtrio.fleet import Fleet, Seat, Told
+from meshtrio.fleet import Fleet, Seat, Subject, Told
+from meshtrio.forward.relay import Relay
 from meshtrio.identity_answers import IdentityAnswers
 from meshtrio.intercept.workload import Spec
+from meshtrio.interest import Interest
+from meshtrio.messages import ToAgent, ToWorker
+from meshtrio.questions import AskLoads, AskPick
+from meshtrio.route.directness import Way
+from meshtrio.worker_answers import answer
+from meshtrio.worker_site import Site
 
 NOW = 1_700_000_000.0
 
 
 async def nobody(seat: Seat, message: Told) -> None:
     raise AssertionError("no worker was started")
+
+
+class Worker(Seat):
+    """A worker of which only the answers are here: those of a real site, as they come over the line."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        line: Any = local_pair()
+        self.site = Site(Interest(line[1]), Relay(), start=number)
+        self.silent = False
+        self.ready.set()
+
+    def tell(self, subject: Subject, message: ToWorker, descriptors: Sequence[int] = ()) -> None:
+        heard: Any = msgspec.msgpack.decode(msgspec.msgpack.encode(message), type=ToWorker)
+        if isinstance(heard, AskLoads | AskPick) and not self.silent:
+            said = msgspec.msgpack.encode(answer(self.site, heard))
+            self.reports[heard.number] = msgspec.msgpack.decode(said, type=ToAgent)
 
 
 class Desk(Answers):
@@ -43,6 +71,7 @@ class Desk(Answers):
         self.hub = Hub(Merge(Vips()), lambda snapshot: None)
         self.probed: dict[tuple[str, Address], Result] = {}
         self.fleet = Fleet(2, nobody)
+        self.config = Config()
         self.board = BreakerBoard(self.fleet, lambda: 1000.0)
         self._catalog = CatalogAnswers(self.hub, lambda: self.probed)
 
@@ -57,6 +86,12 @@ class Desk(Answers):
     @property
     def breakers(self) -> BreakerAnswers:
         return BreakerAnswers(self.board, lambda: self.hub.snapshot)
+
+    @property
+    def balance(self) -> BalanceAnswers:
+        return BalanceAnswers(
+            self.fleet, self.board, lambda: (self.hub.snapshot, self.config), lambda key, port: Way("relay")
+        )
 
     def readiness(self) -> list[str]:
         return []
@@ -78,6 +113,14 @@ class Desk(Answers):
 
     async def remove_workload(self, name: str) -> Any:
         await trio.lowlevel.checkpoint()
+
+    def seat(self, count: int = 2) -> list[Site]:
+        """Let workers answer, and give what each of them shares."""
+        seats = [Worker(number) for number in range(count)]
+        self.fleet.seats[:] = seats
+        for one in seats:
+            one.site.settle(self.config)
+        return [one.site for one in seats]
 
     def say(self, source: str, *services: Service, complete: bool = True) -> None:
         """Let a source say that there are these services, and publish it."""
