@@ -108,6 +108,7 @@ def _service(hub: Hub, one: Service, way: Callable[[str, str], Way]) -> dict[str
         "stale_since": min((stale_since(hub, source) for source in lost), default=0.0),
         "headless": one.headless,
         "external": one.external,
+        "unheeded": list(one.unheeded),
     }
 
 

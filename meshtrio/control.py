@@ -6,7 +6,7 @@ import time
 import msgspec
 import trio
 
-from meshtrio import __version__, discovery_answers, identity_answers
+from meshtrio import __version__, balance_sums, discovery_answers, identity_answers
 from meshtrio.breaker_answers import BreakerAnswers
 from meshtrio.breaker_board import BreakerBoard
 from meshtrio.config.schema import Config
@@ -94,6 +94,7 @@ def status(parts: Parts) -> dict[str, object]:
             "queries": _queries(parts),
         },
         "direct": parts.direct.summary(),
+        "balance": balance_sums.summary(parts.sums, parts.publisher.unheeded.of),
         "agent": {"rss_bytes": agent.rss_bytes, "cpu_s": agent.cpu_s, "descriptors": agent.descriptors},
         "workers": [_worker(parts, number) for number in range(len(parts.fleet.seats))],
         "workloads": [workload(one) for one in parts.registry],
@@ -177,7 +178,7 @@ def gauges(parts: Parts) -> list[Gauge]:
     found += discovery_answers.gauges(parts.sources.hub, time.time())
     found += identity_answers.gauges(parts.identities)
     found += BreakerAnswers(parts.breakers, lambda: parts.publisher.snapshot).gauges()
-    found += parts.direct.gauges()
+    found += parts.direct.gauges() + balance_sums.gauges(parts.sums, parts.publisher.unheeded.of)
     queries = "Captured DNS queries by how they ended"
     found += [
         Gauge("meshtrio_dns_queries_total", queries, count, {"end": end}, grows=True)

@@ -14,6 +14,7 @@ from msgspec.structs import replace
 from meshtrio.address import Address
 from meshtrio.catalog.service import Found, Service, ServicePort
 from meshtrio.catalog.snapshot import Snapshot, changes
+from meshtrio.catalog.unheeded import Unheeded
 from meshtrio.catalog.vips import NETWORKS, is_allocated
 from meshtrio.fleet import Seat
 from meshtrio.intercept import bpf
@@ -44,6 +45,7 @@ class Publisher:
         self._vip_networks: tuple[str, ...] = ()
         self.follower: Callable[[Set[str]], None] = _nobody
         """Called with the keys of the services that have changed, or got or lost an address."""
+        self.unheeded = Unheeded()
         self.used_directly: Callable[[], Set[str]] = frozenset
         """Gives the keys of services that are used without a worker."""
 
@@ -89,6 +91,11 @@ class Publisher:
         self._change_map(add=known, drop=changed.addresses - known)
         owners = {found.service.key for address in known if (found := snapshot.lookup(address))}
         self.follower(changed.services | owners)
+        for key, wrong in self.unheeded.follow(snapshot, changed.services).items():
+            if wrong:
+                log.warning("a service wishes what cannot be", service=key, wrong="; ".join(wrong))
+            else:
+                log.info("all wishes of a service are heeded again", service=key)
 
     def answer(self, seat: Seat, question: Resolve | Forget) -> None:
         """Answer a worker, and remember that it asked."""

@@ -1,5 +1,6 @@
 """World. Changes of the catalog reach who asked, and a real map in the kernel."""
 
+import logging
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import hypothesis.strategies as st
 import pytest
 from hypothesis import given
+from msgspec.structs import replace
 
 from meshtrio.address import Address
 from meshtrio.catalog.service import Endpoint, Found, Service, ServicePort
@@ -314,3 +316,22 @@ def test_what_is_used_directly_is_in_use() -> None:
     publisher = published()
     publisher.used_directly = lambda: {"default/web"}
     assert publisher.asked_for() == {"default/web"}
+
+
+def test_wishes_that_are_wrong_are_logged_once_a_change(caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger("meshtrio").propagate = True
+    caplog.set_level("INFO", "meshtrio")
+    bad = replace(service("web", "10.0.0.1:1"), unheeded=("a is x", "b is y"))
+    publisher = published(services=(bad,))
+    change(publisher, replace(bad, labels=(("k", "v"),)))
+    change(publisher, replace(bad, unheeded=()))
+    said = [(record.levelname, record.getMessage(), vars(record)["fields"]) for record in caplog.records]
+    assert said == [
+        (
+            "WARNING",
+            "a service wishes what cannot be",
+            {"service": "default/web", "wrong": "a is x; b is y"},
+        ),
+        ("INFO", "all wishes of a service are heeded again", {"service": "default/web"}),
+    ]
+    assert publisher.unheeded.of == {}

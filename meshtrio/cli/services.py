@@ -14,6 +14,8 @@ from meshtrio.cli.watch import View, Watchable, show, watch_option
 from meshtrio.route.directness import Relayed
 
 OFF = Relayed.OFF.value
+MOST_WRONG = 10
+"""How many wishes that are wrong are said below the table."""
 LEVELS = ("live", "last_known", "dns", "static")
 
 HELP = """List the services of the catalog.
@@ -22,7 +24,8 @@ LEVEL says how good what we know is: live; last_known (the source is lost, and t
 STALE FOR how long); dns or static (a registry is configured, and DNS or the file has to do). READY counts
 the endpoints that get new connections, of all. PATH is for services that may be direct (traffic.direct):
 `direct` is past us, straight to the endpoint that the kernel picks; `relay` is through a worker, and WHY
-RELAYED says why. A narrow terminal shows fewer columns; --wide shows all.
+RELAYED says why. Below are wishes for traffic (annotations, meta) that are wrong, and so are not heeded. A
+narrow terminal shows fewer columns; --wide shows all.
 
 \b
 Examples:
@@ -33,7 +36,8 @@ Examples:
     [{"namespace": "shop", "name": "orders", "source": "kubernetes", "level": "live",
       "vips": ["10.96.0.10"], "ports": [{"name": "http", "port": 80, "protocol": "http2",
                   "path": "relay", "why": "traffic.direct is off"}],
-      "ready": 2, "endpoints": 3, "stale_since": 0.0, "headless": false, "external": ""}]
+      "ready": 2, "endpoints": 3, "stale_since": 0.0, "headless": false, "external": "",
+      "unheeded": []}]
   meshtrio services --watch --json          # a line of that whenever something changed
 """
 
@@ -78,7 +82,10 @@ def table_of(told: dict[str, Any], now: float, width: int | None) -> list[Line]:
     if any(map(_path, listed)):
         columns += [Column("PATH", _path, rank=5), Column("WHY RELAYED", _why, rank=6)]
     lines = lay_out(columns, listed, width=width, colour=_colour)
-    return lines + and_more(told["total"] - len(listed))
+    wrong = [f"{one['namespace']}/{one['name']}: {said}" for one in listed for said in one["unheeded"]]
+    lines += and_more(told["total"] - len(listed))
+    lines += [Line(f"not heeded of {' '.join(said.split())}", "yellow") for said in wrong[:MOST_WRONG]]
+    return lines + ([Line(f"and {len(wrong) - MOST_WRONG} more wishes")] if wrong[MOST_WRONG:] else [])
 
 
 def _ports(one: Row) -> str:

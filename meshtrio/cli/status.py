@@ -26,6 +26,8 @@ Examples:
      "identity": {"source": "embedded", "trust_domain": "cluster.local", "fault": "", "workloads": 1,
                   "without_certificate": 0, "states": {"fresh": 1}, "roots": {"cluster.local": 1}, ...},
      "dns": {"capture": true, "doors": 1, "queries": {"answered": 12, "forwarded": 3, ...}},
+     "balance": {"retries": {"allowed": 3, "denied": 0}, "remarks": {"shop/orders:http": {"no_key": 9}},
+                 "unheeded": {"shop/web": ["meshtrio.io/balancing is ..."]}, ...},
      "agent": {"rss_bytes": 38000000, "cpu_s": 0.9, "descriptors": 31},
      "workers": [{"number": 0, "pid": 613, "ready": true, "rss_bytes": ..., ...}],
      "workloads": [{"name": "shop", "id": 1, "rung": "ebpf", "cgroup": ..., ...}],
@@ -58,6 +60,7 @@ def _show(told: dict[str, Any]) -> None:
         ("catalog", _catalog(told), of(told, "catalog", "fault")),
         ("identity", *identity(told)),
         ("direct", _direct(told), ""),
+        ("balance", *balance(told)),
         ("agent", _process(told["agent"]), ""),
     ):
         _show_line(name, text, str(fault))
@@ -96,6 +99,26 @@ def _direct(told: dict[str, Any]) -> str:
     )
     text += f", {counts['failed']} not established" if counts["failed"] else ""
     return text + (f", no room for {counts['no_room']} services" if counts["no_room"] else "")
+
+
+def balance(told: dict[str, Any]) -> tuple[str, str]:
+    """Write how often calls were tried again, and below it what is wrong with how services are balanced."""
+    found = of(told, "balance") or {}
+    retries = of(found, "retries") or {"allowed": 0, "denied": 0}
+    text = f"{retries['allowed']} retries" + (
+        f", {retries['denied']} denied by the budget" if retries["denied"] else ""
+    )
+    faults = [
+        f"{port}: " + ", ".join(f"{word} {count}" for word, count in counts.items())
+        for port, counts in (of(found, "remarks") or {}).items()
+    ]
+    faults += [
+        f"not heeded of {key}: {said}"
+        for key, wrong in (of(found, "unheeded") or {}).items()
+        for said in wrong
+    ]
+    left_out = (of(found, "remarks_omitted") or 0) + (of(found, "unheeded_omitted") or 0)
+    return text, "\n".join(faults + ([f"and {left_out} more services"] if left_out else []))
 
 
 def _show_line(name: str, text: str, fault: str = "") -> None:

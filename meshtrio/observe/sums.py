@@ -2,10 +2,11 @@
 is shown.
 """
 
-from collections import deque
+from collections import Counter, deque
 
 import msgspec
 
+from meshtrio.balance.told import Balanced
 from meshtrio.messages import Connection, Direction, Tally
 from meshtrio.outcome import Outcome
 
@@ -13,6 +14,11 @@ RECENT = 1000
 """How many ended connections are kept for `meshtrio connections`. The oldest goes."""
 KINDS = 10_000
 """How many kinds are kept apart over the agent's life. Further ones count as workload and service "other"."""
+
+BALANCED = 500
+"""How many service ports' balancing is counted apart. Further ones count as service port "other"."""
+OTHER = "other"
+ALLOWED, DENIED = "retries_allowed", "retries_denied"
 
 Kind = tuple[Direction, str, str, Outcome]
 
@@ -37,6 +43,8 @@ class Sums:
         self.recent: deque[Connection] = deque(maxlen=RECENT)
         self.omitted = 0
         self.handshakes: dict[tuple[Direction, str], int] = {}
+        self.balanced: dict[str, Counter[str]] = {}
+        """By service port: retries (ALLOWED, DENIED), and remarks of balancers by their words."""
 
     def add(self, tally: Tally) -> None:
         """Take what a worker tells."""
@@ -51,8 +59,18 @@ class Sums:
         for one in tally.handshakes:
             known = self.handshakes.get((one.direction, one.result), 0)
             self.handshakes[one.direction, one.result] = known + one.count
+        for port in tally.balanced:
+            self._count(port)
         self.recent.extend(tally.ended)
         self.omitted += tally.omitted
+
+    def _count(self, news: Balanced) -> None:
+        name = news.port
+        if name not in self.balanced and len(self.balanced) >= BALANCED:
+            name = OTHER
+        sums = self.balanced.setdefault(name, Counter())
+        sums.update({ALLOWED: news.retries_allowed, DENIED: news.retries_denied})
+        sums.update(news.remarks)
 
     def by_outcome(self) -> dict[str, int]:
         """Return how many connections ended in which way."""

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from meshtrio.catalog.question import ServicesWanted
-from meshtrio.cli.services import OFF, table_of
+from meshtrio.cli.services import MOST_WRONG, OFF, table_of
 from tests.cli.conftest import Run
 from tests.support.catalog_desk import NOW, Desk, Served, endpoint, served, service, shop
 
@@ -63,6 +63,7 @@ def test_as_users_see_it(run: Run, there: Served) -> None:
         "stale_since": 0.0,
         "headless": False,
         "external": "",
+        "unheeded": [],
     }
 
 
@@ -106,7 +107,7 @@ def test_wrong_usage(run: Run, there: Served) -> None:
 
 def told_of(*ports: dict[str, Any]) -> Any:
     words = {"namespace": "a", "name": "b", "source": "file", "level": "live", "ready": 1, "endpoints": 1}
-    more = {"vips": [], "external": "", "headless": False, "stale_since": 0.0}
+    more = {"vips": [], "external": "", "headless": False, "stale_since": 0.0, "unheeded": []}
     named = [{"name": "http", "port": 80, "protocol": "", **port} for port in ports]
     return {"services": [{**words, **more, "ports": named}], "total": 1}
 
@@ -125,3 +126,13 @@ def test_the_path_is_shown_where_it_might_be_direct(ports: list[dict[str, Any]],
     assert head.split()[-3:] == ["PATH", "WHY", "RELAYED"]
     assert " ".join(row.split()).endswith(words)
     assert "PATH" not in text_of(told_of({"path": "relay", "why": OFF}), None)
+
+
+def test_wishes_that_are_wrong_are_said_below(desk: Desk) -> None:
+    wrong = tuple(f"meshtrio.io/x{number} is wrong" for number in range(MOST_WRONG + 2))
+    desk.say("file", service("bad", unheeded=wrong))
+    told = desk.catalog.services(ServicesWanted(name="bad"))
+    lines = table_of(told, NOW, None)
+    assert lines[2].text == "not heeded of default/bad: meshtrio.io/x0 is wrong"
+    assert lines[-1].text == "and 2 more wishes"
+    assert len(lines) == 2 + MOST_WRONG + 1

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from meshtrio.cli.control_client import Control
-from meshtrio.cli.status import identity, show_discovery, show_workloads
+from meshtrio.cli.status import balance, identity, show_discovery, show_workloads
 from tests.cli.conftest import Run
 
 
@@ -28,7 +28,7 @@ def test_an_agent_that_is_ready(run: Run, agent: Control) -> None:
     assert text.startswith("meshtrio 0.1.0 on test, pid ") and ": ready\n" in text
     for part in (
         *("rung     ebpf", "catalog  /", "1 services, 1 endpoints", "no workloads"),
-        *("sources  ", "file live", "levels   live 1\n"),
+        *("sources  ", "file live", "levels   live 1\n", "balance  0 retries\n"),
     ):
         assert part in text, part
     told = json.loads(run("status", "--json").stdout)
@@ -120,3 +120,19 @@ def test_who_says_who_workloads_are() -> None:
     told["identity"] = {"source": "embedded", "trust_domain": "td", "workloads": 3, "without_certificate": 0}
     assert identity(told) == ("embedded of td: 3 workloads", "")
     assert identity({"identity": {"source": "off"}}) == identity({}) == ("off", "")
+
+
+def test_what_is_wrong_with_balancing_is_said() -> None:
+    assert balance({}) == ("0 retries", "")
+    told = {
+        "retries": {"allowed": 3, "denied": 2},
+        "remarks": {"shop/orders:http": {"no_key": 9, "weights_zero": 1}},
+        "remarks_omitted": 1,
+        "unheeded": {"shop/web": ["a is x", "b is y"]},
+        "unheeded_omitted": 2,
+    }
+    assert balance({"balance": told}) == (
+        "3 retries, 2 denied by the budget",
+        "shop/orders:http: no_key 9, weights_zero 1\nnot heeded of shop/web: a is x\n"
+        "not heeded of shop/web: b is y\nand 3 more services",
+    )
