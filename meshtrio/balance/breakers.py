@@ -38,10 +38,10 @@ class PortBreakers:
         "_luck",
         "_members",
         "_of",
-        "_slow_s",
         "_tickets",
         "_whole",
         "sightings",
+        "slow_s",
         "thresholds",
         "version",
     )
@@ -50,7 +50,8 @@ class PortBreakers:
         """`luck` moves open times by their jitter."""
         self.thresholds = thresholds
         self._luck = luck
-        self._slow_s = thresholds.slow_s or math.inf
+        self.slow_s = thresholds.slow_s or math.inf
+        """What takes longer is slow."""
         self._of: dict[str, Breaker] = {}
         self._members: frozenset[str] | None = None
         self._whole: Force | None = None
@@ -66,7 +67,7 @@ class PortBreakers:
         """Let these thresholds hold from now on. What is open stays so, unless breakers are switched off."""
         if thresholds == self.thresholds:
             return
-        self.thresholds, self._slow_s = thresholds, thresholds.slow_s or math.inf
+        self.thresholds, self.slow_s = thresholds, thresholds.slow_s or math.inf
         for endpoint, breaker in list(self._of.items()):
             if not thresholds.enabled and not breaker.is_forced:
                 self._drop(endpoint)
@@ -133,7 +134,7 @@ class PortBreakers:
         """
         breaker = self._of.get(endpoint)
         if breaker is None:
-            if (verdict is _SUCCESS and took_s <= self._slow_s) or verdict is _NEUTRAL:
+            if (verdict is _SUCCESS and took_s <= self.slow_s) or verdict is _NEUTRAL:
                 return
             breaker = self._made(endpoint, now)
             if breaker is None:
@@ -143,7 +144,7 @@ class PortBreakers:
             self._changed()  # there is room for another one
         if verdict is _NEUTRAL or self._whole is not None:
             return
-        slow = Input.SLOW if took_s > self._slow_s else Input.SUCCESS
+        slow = Input.SLOW if took_s > self.slow_s else Input.SUCCESS
         what = slow if verdict is _SUCCESS else Input.FAILURE
         if breaker.state is State.CLOSED:
             seen = _SEEN[what]

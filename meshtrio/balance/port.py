@@ -5,6 +5,7 @@ right: each is ended once, and gives back there what the choice took: a place at
 permit. Knows no clock.
 """
 
+import math
 from collections.abc import Collection
 
 from meshtrio.balance.balancer import Balancer
@@ -31,7 +32,7 @@ _FAULTS = frozenset(
 class Port:
     """One port of a service, as one worker balances it."""
 
-    __slots__ = ("balancer", "breakers", "budget", "name", "pending")
+    __slots__ = ("_unanswered", "balancer", "breakers", "budget", "name", "pending")
 
     def __init__(self, name: str, balancer: Balancer, breakers: PortBreakers) -> None:
         self.name = name
@@ -42,6 +43,8 @@ class Port:
         self.budget = RetryBudget(retries.budget_percent, retries.budget_per_s)
         self.pending = 0
         """Calls for which no endpoint has answered yet; whoever dials counts them."""
+        self._unanswered: dict[Hold, None] = {}
+        """Who was asked and is silent, the one asked first in front. Only kept where something is slow."""
 
     @property
     def settings(self) -> Settings:
@@ -66,6 +69,8 @@ class Port:
         self, endpoints: tuple[Endpoint, ...], now: float, key: int | None, tried: Collection[str]
     ) -> "Hold | None":
         """Choose an endpoint whose id is not in `tried`, and hold it; None if none may be called now."""
+        if self._unanswered:
+            self._notice_silence(now)
         passed = tried
         while (member := self.balancer.pick(endpoints, now, key, passed)) is not None:
             ticket = self.breakers.begin(member.id, now)
@@ -92,6 +97,18 @@ class Port:
             return f"tried {retried + 1} times, as traffic.retries.attempts allows"
         return "" if self.budget.take(now) else f"the retry budget of {self.name} is spent"
 
+    def _notice_silence(self, now: float) -> None:
+        """Count as slow whoever is silent for longer than that.
+
+        A stopped process still accepts, for its kernel does. Whoever waits there may wait for hours, and
+        the breaker must not wait for the end of that.
+        """
+        while self._unanswered:
+            hold = next(iter(self._unanswered))
+            if not hold.is_slow(now):
+                return
+            hold.give_up(now)
+
 
 class Hold:
     """One connection's claim on one endpoint. `ended` must be called, once; the others are optional.
@@ -116,12 +133,13 @@ class Hold:
         """The client's first bytes go to the endpoint: its time begins."""
         if self._asked_at is None:
             self._asked_at = now
+            if not self._told and self._port.breakers.slow_s < math.inf:
+                self._port._unanswered[self] = None
 
     def answered(self, now: float) -> None:
         """The endpoint's first bytes came: it is well. How long it took counts if it was asked before."""
-        took_s = 0.0
+        took_s = self._waited_s(now)
         if self._asked_at is not None:
-            took_s = now - self._asked_at
             self._port.balancer.measured(self._member, took_s, now)
         self._tell(Verdict.SUCCESS, now, took_s)
 
@@ -130,11 +148,25 @@ class Hold:
         self._port.balancer.release(self._member)
         if outcome in _FAULTS:
             self._tell(Verdict.FAILURE, now)
+        elif outcome is Outcome.CARRIED or self.is_slow(now):
+            self._tell(Verdict.SUCCESS, now, self._waited_s(now))
         else:
-            self._tell(Verdict.SUCCESS if outcome is Outcome.CARRIED else Verdict.NEUTRAL, now)
+            self._tell(Verdict.NEUTRAL, now)
+
+    def is_slow(self, now: float) -> bool:
+        """Say whether the endpoint, if it answered now, would have taken too long."""
+        return self._waited_s(now) > self._port.breakers.slow_s
+
+    def give_up(self, now: float) -> None:
+        """Count it as slow, whatever it says later."""
+        self._tell(Verdict.SUCCESS, now, self._waited_s(now))
+
+    def _waited_s(self, now: float) -> float:
+        return 0.0 if self._asked_at is None else now - self._asked_at
 
     def _tell(self, verdict: Verdict, now: float, took_s: float = 0.0) -> None:
         """Tell the breaker the first thing that is known: a reset after an answer says nothing new."""
         if not self._told:
             self._told = True
+            self._port._unanswered.pop(self, None)
             self._port.breakers.record(self._member.id, verdict, now, ticket=self._ticket, took_s=took_s)

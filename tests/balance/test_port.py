@@ -85,6 +85,46 @@ def test_a_slow_answer_counts_as_slow() -> None:
     assert {breaker.state for breaker in made.breakers.states(2.0).values()} == {State.OPEN}
 
 
+def test_who_was_asked_and_says_nothing_is_slow_before_anybody_gives_up() -> None:
+    made = port(Thresholds(slow_s=1.0, minimum=2, ejected_percent=100), slow_start_s=0)
+    silent = [held(made) for _ in range(6)]
+    for hold in silent[::3] + silent[1::3]:
+        hold.asked(0.0)
+        hold.asked(0.9)
+    silent[1].answered(0.5)
+    made.hold(ENDPOINTS, 1.0, None, ())
+    assert made.breakers.states(1.0) == {}, "a second is not longer than a second"
+    made.hold(ENDPOINTS, 1.1, None, ())
+    states = {name: breaker.state for name, breaker in made.breakers.states(1.1).items()}
+    assert states == {"a": State.OPEN, "b": State.CLOSED}, "c was not asked anything"
+    for hold in silent:
+        hold.answered(9.0)
+        hold.ended(Outcome.IDLE, 9.0)
+    assert made.breakers.states(9.0)["b"].window.total == 1, "what is known is told once"
+
+
+@pytest.mark.parametrize("outcome", [Outcome.CLIENT_RESET, Outcome.CARRIED])
+@pytest.mark.parametrize("asked", [True, False])
+def test_who_loses_patience_says_that_it_was_slow(outcome: Outcome, asked: bool) -> None:
+    made = port(Thresholds(slow_s=1.0, minimum=2))
+    hold = held(made)
+    if asked:
+        hold.asked(0.0)
+    hold.ended(outcome, 2.0)
+    breaker = made.breakers.states(2.0).get("a")
+    assert (breaker.window.slow if breaker else 0) == int(asked)
+    assert not made._unanswered
+
+
+def test_without_a_bound_on_slowness_nobody_is_remembered_as_silent() -> None:
+    made = port()
+    hold = held(made)
+    hold.asked(0.0)
+    assert not made._unanswered
+    hold.ended(Outcome.IDLE, 9999.0)
+    assert made.breakers.states(9999.0) == {}
+
+
 def test_half_open_lets_few_through_and_the_rest_elsewhere() -> None:
     made = port(Thresholds(consecutive=1, open_s=10, half_open=1, successes=1), slow_start_s=0)
     held(made).ended(Outcome.CONNECT_FAILED, 0.0)
