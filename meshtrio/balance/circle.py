@@ -30,7 +30,10 @@ class Circle:
         self._until_recount = 0
 
     def replace(self, owners: "array[int]", members: dict[int, Member]) -> None:
-        """Let the places belong to these: `owners` has the key in `members` for each."""
+        """Let the places belong to these: `owners` has the key in `members` for each.
+
+        Each of `members` has a place at least. A place whose owner is not among them is passed over.
+        """
         self._owners, self._members = owners, members
         self._weight = sum(member.weight for member in members.values())
         self._until_recount = 0
@@ -46,7 +49,9 @@ class Circle:
         if at >= len(owners):
             at = 0
         if not tried and not self._bound:
-            return self._members[owners[at]]
+            member = self._members.get(owners[at])
+            if member is not None:
+                return member
         return self._walk(at, tried)
 
     def _walk(self, at: int, tried: Collection[str]) -> Member | None:
@@ -57,10 +62,10 @@ class Circle:
         while len(passed) < len(members):
             index = owners[at]
             at = at + 1 if at + 1 < len(owners) else 0
-            if index in passed:
+            member = members.get(index)
+            if member is None or index in passed:
                 continue
             passed.add(index)
-            member = members[index]
             if member.id not in tried:
                 if not holds or member.active < ceil(holds * member.weight):
                     return member

@@ -185,6 +185,7 @@ def test_the_same_key_goes_to_the_same_member_everywhere(
     shuffled = sorted(names)
     luck.shuffle(shuffled)
     there.replace(members(shuffled))
+    picks(there, 200, keys=luck)  # a table is filled while picks go on
     for key in keys:
         one, other = here.pick(0.0, key, ()), there.pick(1.0, key, ())
         assert one is not None

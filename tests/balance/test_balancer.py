@@ -132,6 +132,7 @@ def test_algorithms_that_hash_know_no_slow_start() -> None:
     made, given = balancer(algorithm="maglev"), endpoints("abcd")
     picks(made, endpoints("ab"), 1, now=100.0, key=1)
     keys = [key_hash(b"%d" % number) for number in range(100)]
+    picks(made, given, 200, now=100.0, key=1)  # a table is filled while picks go on
     first = [picks(made, given, 1, now=100.0, key=key) for key in keys]
     assert [picks(made, given, 1, now=120.0, key=key) for key in keys] == first
 

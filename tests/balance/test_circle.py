@@ -84,3 +84,12 @@ def test_connections_are_counted_again_in_a_while() -> None:
     # By the old count of 160 each may hold 2, by the true one of 2 each may hold 1.
     there[0].active = 1
     assert [owner(circle, 0) for _ in range(11)] == 10 * [there[0].id] + [there[1].id]
+
+
+def test_places_of_who_is_gone_are_passed_over() -> None:
+    there = members("ab")
+    circle = Circle(0)
+    circle.replace(array("I", [7, 0, 7, 1, 7]), dict(enumerate(there)))
+    assert [owner(circle, at) for at in range(6)] == ["a", "a", "b", "b", "a", "a"]
+    assert owner(circle, 2, "b") == "a"
+    assert owner(circle, 0, "a", "b") is None

@@ -77,7 +77,7 @@ def test_sizes_are_primes_that_hold_the_members() -> None:
     for most, size in SIZES:
         assert table_size(most) == size
         assert all(size % divisor for divisor in range(2, int(size**0.5) + 1))
-    assert [table_size(count) for count in (0, 1, 17, 129)] == [8191, 8191, 32749, 65537]
+    assert [table_size(count) for count in (0, 1, 17, 1025)] == [8191, 8191, 32749, 65537]
     with pytest.raises(ValueError, match=r"65536 members are too many for maglev \(want 65,535 at most\)"):
         table_size(65_536)
 
@@ -109,6 +109,79 @@ def test_what_was_tried_spreads_over_the_others() -> None:
     heirs = Counter(picked.id for key in keys if (picked := chosen.pick(0.0, key, {there[0].id})))
     assert len(heirs) == 9
     assert max(heirs.values()) < 2 * len(keys) / 9
+
+
+def picked_by(chosen: Maglev, key: int) -> str:
+    picked = chosen.pick(0.0, key, ())
+    assert picked is not None
+    return picked.id
+
+
+def until_filled(chosen: Maglev) -> int:
+    """Pick until no table is being filled, and say how often."""
+    for count in range(500):
+        if chosen._filling is None:
+            return count
+        chosen.pick(0.0, 1, ())
+    raise AssertionError("500 picks do not fill a table")
+
+
+def test_after_a_change_picks_fill_the_next_table_and_nobody_who_is_gone_is_picked() -> None:
+    there = many(100)
+    chosen, luck = of(there), random.Random(1)
+    gone, new = there[42].id, member("zzz")
+    before = table(even(100), table_size(100))
+    after = [*there[:42], *there[43:], new]
+    chosen.replace(after)
+    for _ in range(10):
+        key = luck.getrandbits(64)
+        was = there[before[key % len(before)]].id
+        assert picked_by(chosen, key) not in (gone, new.id)
+        assert was == gone or picked_by(chosen, key) == was
+    assert until_filled(chosen) > 20, "the work is in many parts"
+    filled = table([(one.id, 1.0) for one in after], table_size(100))
+    for _ in range(200):
+        key = luck.getrandbits(64)
+        assert picked_by(chosen, key) == after[filled[key % len(filled)]].id
+
+
+def test_changes_that_come_faster_than_tables_are_filled_starve_nobody() -> None:
+    there = many(30)
+    chosen, luck = of(there[:20]), random.Random(1)
+    seen = set()
+    for count in range(21, 200):
+        chosen.replace(there[: 20 + count % 2 + count % 9])
+        seen |= {picked_by(chosen, key) for key in (luck.getrandbits(64) for _ in range(10))}
+    assert there[20].id in seen
+    chosen.replace(there)
+    until_filled(chosen)
+    assert {picked_by(chosen, key) for key in range(32_749)} == {one.id for one in there}
+
+
+def test_whoever_comes_back_at_once_finds_the_table_as_it_was() -> None:
+    there = many(20)
+    chosen = of(there)
+    chosen.replace(there[1:])
+    chosen.pick(0.0, 1, ())
+    chosen.replace(there)
+    assert until_filled(chosen) == 0
+    assert {picked_by(chosen, key) for key in range(32_749)} == {one.id for one in there}
+
+
+def test_who_is_new_is_picked_at_once_where_nobody_else_is_left() -> None:
+    there = many(3)
+    chosen = of(there[:2])
+    chosen.replace(there)
+    last = chosen.pick(0.0, 5, {there[0].id, there[1].id})
+    assert last is there[2]
+    assert chosen.pick(0.0, 5, {one.id for one in there}) is None
+    new = [member("x"), member("y")]
+    chosen.replace(new)
+    assert picked_by(chosen, 5) in {"x", "y"}
+    chosen.replace([])
+    assert chosen.pick(0.0, 5, ()) is None
+    chosen.replace(new)
+    assert picked_by(chosen, 5) in {"x", "y"}
 
 
 def test_new_members_of_the_same_ids_are_those_picked() -> None:
