@@ -3,9 +3,9 @@
 from random import Random
 
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from meshtrio.balance.breaker import Thresholds
+from meshtrio.balance.breaker import PERMIT_S, Thresholds
 from meshtrio.balance.breaker_table import WHOLE, Force, State
 from meshtrio.balance.breakers import PortBreakers
 from meshtrio.balance.hearsay import Counts, Stand
@@ -64,6 +64,25 @@ class OnePort(RuleBasedStateMachine):
             if ticket:
                 self.port.record(name, Verdict.FAILURE, self.now, ticket=ticket)
 
+    @precondition(lambda self: self.of_state(State.OPEN, State.HALF_OPEN))
+    @rule(data=st.data(), times=st.integers(1, 9))
+    def rush(self, data: st.DataObject, times: int) -> None:
+        """As soon as an open one is due, many connect at once, and none has an answer yet."""
+        name = data.draw(st.sampled_from(self.of_state(State.OPEN, State.HALF_OPEN)))
+        self.now = max(self.now, self.port.states(self.now)[name].stand.until)
+        tickets = [self.port.begin(name, self.now) for _ in range(times)]
+        self.out += [(name, ticket) for ticket in tickets if ticket]
+        assert sum(ticket > ORDINARY for ticket in tickets) <= WANTED.half_open
+        known = self.port.states(self.now)[name].permits
+        mine = {ticket for one, ticket in self.out if one == name}
+        assert len(mine & known.keys()) <= WANTED.half_open, "however many have come before"
+
+    def of_state(self, *states: State) -> list[str]:
+        if self.forced.get(WHOLE):
+            return []
+        here = self.port.states(self.now)
+        return sorted(name for name, one in here.items() if one.state in states and name in self.members)
+
     @rule(names=st.frozensets(NAME))
     def others_serve(self, names: frozenset[str]) -> None:
         self.members = names
@@ -111,6 +130,7 @@ class OnePort(RuleBasedStateMachine):
         self.port.obey({}, self.now)
         for name, ticket in self.out:
             self.port.record(name, Verdict.NEUTRAL, self.now, ticket=ticket)
+        self.now += PERMIT_S  # what was never given back is void
         for _ in range(12):
             self.now += 25
             for name in self.members:
@@ -138,6 +158,19 @@ class ThreeWorkers(RuleBasedStateMachine):
             ticket = self.workers[who].begin(name, self.now)
             if ticket:
                 self.workers[who].record(name, verdict, self.now, ticket=ticket)
+
+    @rule(name=st.sampled_from("ab"))
+    def rush(self, name: str) -> None:
+        """All workers prove an endpoint as soon as it is due in one of them: each within its own bound."""
+        opened = [
+            one.stand.until for one in (worker.states(self.now).get(name) for worker in self.workers) if one
+        ]
+        self.now = max(self.now, min(opened, default=0.0))
+        for worker in self.workers:
+            tickets = [worker.begin(name, self.now) for _ in range(5)]
+            assert sum(ticket > ORDINARY for ticket in tickets) <= WANTED.half_open
+            for ticket in filter(None, tickets):
+                worker.record(name, Verdict.SUCCESS, self.now, ticket=ticket)
 
     @rule(wait_s=st.sampled_from([0.0, 0.01, 1.0, 2.0]))
     def time_passes(self, wait_s: float) -> None:
