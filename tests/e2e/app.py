@@ -10,6 +10,7 @@ import json
 import os
 import socket
 import struct
+import subprocess
 import sys
 import threading
 import time
@@ -61,6 +62,27 @@ def greet(made: socket.socket, name: str, peer: Any) -> None:
 def repeat(made: socket.socket, name: str, peer: Any) -> None:
     while heard := made.recv(65536):
         made.sendall(heard)
+
+
+def reply(made: socket.socket, name: str, peer: Any) -> None:
+    """Say who it is to each that asks something, and only then."""
+    while made.recv(65536):
+        made.sendall((json.dumps({"name": name}) + "\n").encode())
+
+
+def slam(made: socket.socket, name: str, peer: Any) -> None:
+    """Reset at once."""
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def page(made: socket.socket, name: str, peer: Any) -> None:
+    """Answer one HTTP request."""
+    heard = b""
+    while b"\r\n\r\n" not in heard:
+        heard += made.recv(65536)
+    length = str(len(name)).encode()
+    made.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: " + length)
+    made.sendall(b"\r\n\r\n" + name.encode())
 
 
 def answer_late(made: socket.socket, name: str, peer: Any) -> None:
@@ -140,11 +162,12 @@ def listen_no_more(name: str) -> Any:
 # What it dials
 
 
-def dial(host: str, port: int, keep: str = "", patience: float = PATIENCE_S) -> Any:
-    """Dial a server that greets."""
+def dial(host: str, port: int, keep: str = "", says: str = "", patience: float = PATIENCE_S) -> Any:
+    """Dial a server that greets, or (`says`) answers."""
     began = time.monotonic()
     made = connected(host, port, patience)
     try:
+        made.sendall(says.encode())
         said = {"local": made.getsockname()[:2], "peer": made.getpeername()[:2], "greeting": line_of(made)}
     except OSError:
         made.close()
@@ -157,16 +180,22 @@ def dial(host: str, port: int, keep: str = "", patience: float = PATIENCE_S) -> 
     return said
 
 
-def burst(times: int, host: str, port: int, patience: float = PATIENCE_S) -> Any:
+def burst(times: int, host: str, port: int, says: str = "", patience: float = PATIENCE_S) -> Any:
     """Count who answered, by name, or what went wrong."""
     counts: dict[str, int] = {}
     for _ in range(times):
         try:
-            name = (dial(host, port, patience=patience)["greeting"] or {"name": "EOF"})["name"]
+            said = dial(host, port, says=says, patience=patience)
+            name = (said["greeting"] or {"name": "EOF"})["name"]
         except OSError as failed:
             name = named(failed)
         counts[name] = counts.get(name, 0) + 1
     return counts
+
+
+def run(argv: list[str]) -> Any:
+    """Run a program to its end, as part of this application."""
+    return {"stdout": subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False).stdout}
 
 
 def open_(keep: str, host: str, port: int, patience: float = PATIENCE_S) -> Any:
