@@ -5,6 +5,9 @@ on one place by knowing the ring (Python's own hash differs by process).
 """
 
 from hashlib import sha256
+from struct import Struct
+
+_FOUR = Struct(">4Q")
 
 SPACE = 1 << 64
 """Hashes are below this."""
@@ -19,3 +22,8 @@ def two_hashes(key: bytes) -> tuple[int, int]:
     """Give two independent hashes: the first and the second 8 bytes of SHA-256, each big-endian."""
     digest = sha256(key).digest()
     return int.from_bytes(digest[:8], "big"), int.from_bytes(digest[8:16], "big")
+
+
+def four_hashes(key: bytes) -> tuple[int, ...]:
+    """Give four independent hashes: all of SHA-256, in four times 8 bytes, each big-endian."""
+    return _FOUR.unpack(sha256(key).digest())

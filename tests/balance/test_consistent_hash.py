@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from meshtrio.balance.consistent_hash import PLACES, RING_BOUND, ConsistentHash
-from meshtrio.balance.hashing import key_hash
+from meshtrio.balance.hashing import four_hashes
 from meshtrio.balance.member import Member
 from tests.support.members import many, member, members, picks
 
@@ -29,15 +29,15 @@ def owners(ring: ConsistentHash, keys: list[int] = KEYS) -> list[str]:
     return [picked.id for key in keys if (picked := ring.pick(0.0, key, ())) is not None]
 
 
-def few(place: bytes) -> int:
+def few(place: bytes) -> tuple[int, ...]:
     """Hash so badly that places collide."""
-    return key_hash(place) % 50
+    return tuple(one % 50 for one in four_hashes(place))
 
 
 def model(weights: dict[str, float], keys: range) -> list[str]:
     """Say who has each key, from the words of the requirement alone."""
     places = sorted(
-        (few(f"{name}:{index}".encode()), name)
+        (few(f"{name}:{index // 4}".encode())[index % 4], name)
         for name, weight in weights.items()
         for index in range(max(1, round(PLACES * weight)))
     )
