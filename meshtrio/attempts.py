@@ -37,6 +37,10 @@ FIRST_BYTES_S = 0.05
 """How long a client may be silent before it is balanced without a key: it may wait for the server."""
 
 
+KEY_S = 1.0
+"""How long a client may take to say its key, a few bytes at a time. Then it is balanced without one."""
+
+
 class Refused(Exception):
     """The connection ends before a byte was carried."""
 
@@ -156,7 +160,9 @@ async def _key(site: Site, arrival: Arrival, caller: WorkloadName, port: Port) -
         case "spiffe_id":
             said = str(site.border.keyring.identity(caller.id) or "").encode()
         case wanted:
-            said = await peek(arrival.client, RequestKey(wanted), FIRST_BYTES_S) or b""
+            said = b""
+            with trio.move_on_after(KEY_S):
+                said = await peek(arrival.client, RequestKey(wanted), FIRST_BYTES_S) or b""
     return key_hash(said) if said else None
 
 

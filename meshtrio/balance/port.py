@@ -12,7 +12,7 @@ from meshtrio.balance.balancer import Balancer
 from meshtrio.balance.breakers import PortBreakers
 from meshtrio.balance.budget import RetryBudget
 from meshtrio.balance.member import Member
-from meshtrio.balance.verdict import REFUSED, Verdict
+from meshtrio.balance.verdict import Verdict
 from meshtrio.catalog.service import Endpoint
 from meshtrio.config.traffic import Settings
 from meshtrio.outcome import Outcome
@@ -71,19 +71,16 @@ class Port:
         """Choose an endpoint whose id is not in `tried`, and hold it; None if none may be called now."""
         if self._unanswered:
             self._notice_silence(now)
-        passed = tried
-        while (member := self.balancer.pick(endpoints, now, key, passed)) is not None:
-            ticket = self.breakers.begin(member.id, now)
-            if ticket != REFUSED:
-                return Hold(self, member, ticket)
-            passed = {*passed, member.id}
-        return None
+        member = self.balancer.pick(endpoints, now, key, tried)
+        if member is None:
+            return None
+        # It is not refused: the balancer gives nobody who is blocked, and who is not blocked may be called.
+        return Hold(self, member, self.breakers.begin(member.id, now))
 
     def why_none(self, endpoints: tuple[Endpoint, ...], now: float) -> tuple[Outcome, str]:
         """Say why `hold` found nobody though none was tried."""
         blocked = self.breakers.blocked(now)
-        most = self.settings.limits.per_endpoint
-        if most and not all(endpoint.id in blocked for endpoint in endpoints):
+        if not all(endpoint.id in blocked for endpoint in endpoints):
             says = "the endpoints have as many connections as traffic.limits.per_endpoint allows"
             return Outcome.LIMIT, f"{self.name}: {says}"
         wait_s = self.breakers.wait_s(now)

@@ -55,14 +55,14 @@ class RandomChoice:
         if not members:
             return None
         for _ in range(DRAWS):
-            member = members[bisect_right(sums, self._random() * sums[-1], 0, len(sums) - 1)]
+            member = members[bisect_right(sums, self._random() * sums[-1])]
             if member.id not in tried:
                 return member
         rest = [member for member in members if member.id not in tried]
         if not rest:
             return None
         sums = list(accumulate(member.weight for member in rest))
-        return rest[bisect_right(sums, self._random() * sums[-1], 0, len(sums) - 1)]
+        return rest[bisect_right(sums, self._random() * sums[-1])]
 
     def pair(self, tried: Collection[str]) -> tuple[Member, Member] | None:
         """Draw two that were not tried; the same one twice if there is no second, None if there is none."""
@@ -70,9 +70,9 @@ class RandomChoice:
         if first is None:
             return None
         members, sums, random = self._members, self._sums, self._random
-        total, last = sums[-1], len(sums) - 1
+        total = sums[-1]
         for _ in range(DRAWS):
-            second = members[bisect_right(sums, random() * total, 0, last)]
+            second = members[bisect_right(sums, random() * total)]
             if second is not first and second.id not in tried:
                 return first, second
         at = int(random() * len(members))

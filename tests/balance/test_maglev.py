@@ -203,7 +203,8 @@ def test_a_bound_on_load_spreads_a_popular_key() -> None:
 def test_too_many_are_refused_and_those_before_stay() -> None:
     chosen = of(members("ab"))
     with pytest.raises(ValueError, match="too many"):
-        chosen.replace([member(str(number)) for number in range(65_536)])
+        chosen.replace([*members("ab"), *(member(str(number)) for number in range(65_536))])
+    assert picks(chosen, 4) == list("abab")
     assert {picked.id for key in range(99) if (picked := chosen.pick(0.0, key, ()))} == {"a", "b"}
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from meshtrio.balance.balancer import Balancer
 from meshtrio.balance.breaker import Thresholds
-from meshtrio.balance.breaker_table import State
+from meshtrio.balance.breaker_table import WHOLE, State
 from meshtrio.balance.breakers import PortBreakers
 from meshtrio.balance.port import Hold, Port
 from meshtrio.config.traffic import Retries, ServiceLimits, Settings
@@ -116,6 +116,16 @@ def test_who_loses_patience_says_that_it_was_slow(outcome: Outcome, asked: bool)
     assert not made._unanswered
 
 
+def test_a_server_that_speaks_first_is_not_silent() -> None:
+    made = port(Thresholds(slow_s=1.0, minimum=1))
+    hold = held(made)
+    hold.answered(0.0)
+    hold.asked(1.0)
+    assert not made._unanswered
+    hold.ended(Outcome.CARRIED, 9.0)
+    assert made.breakers.states(9.0) == {}
+
+
 def test_without_a_bound_on_slowness_nobody_is_remembered_as_silent() -> None:
     made = port()
     hold = held(made)
@@ -147,11 +157,13 @@ def test_nobody_to_call_is_explained() -> None:
     assert len({held(made).endpoint.id for _ in ENDPOINTS}) == 3
     assert made.hold(ENDPOINTS, 1.0, None, ()) is None
     assert made.why_none(ENDPOINTS, 1.0)[0] is Outcome.LIMIT
+    made.breakers.obey({WHOLE: "open"}, 1.0)
+    assert made.why_none(ENDPOINTS, 1.0)[0] is Outcome.BREAKER_OPEN
 
 
 def test_the_limits_of_the_service() -> None:
     made = port(limits=ServiceLimits(connections=2, pending=1))
-    assert made.full() == ""
+    assert made.full() == port().full() == ""
     made.pending = 1
     assert made.full() == "traffic.limits.pending"
     one, _ = held(made), held(made)

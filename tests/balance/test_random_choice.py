@@ -57,6 +57,14 @@ def test_a_pair_is_two_while_there_are_two() -> None:
     assert choice.pair(set("abc")) is None
 
 
+def test_beside_a_giant_all_others_are_drawn_alike() -> None:
+    # Luck finds the giant each time, so the second one is whoever stands at some place, and not at the first.
+    choice = of({"giant": 1e9} | {f"m{number}": 1.0 for number in range(9)})
+    seconds = Counter(pair[1].id for _ in range(900) if (pair := choice.pair(())))
+    assert len(seconds) == 9
+    assert max(seconds.values()) < 300
+
+
 def test_the_mean_weight_is_that_of_the_members() -> None:
     assert of(WEIGHTS).mean_weight == 2.0
     assert of({}).mean_weight == 1.0

@@ -25,6 +25,10 @@ def test_nine_picks_over_three_are_three_each(start: int, first: str) -> None:
     assert told(turns_of("abc", start), 9) == first * 3
 
 
+def test_further_tries_begin_where_the_first_ones_do() -> None:
+    assert [picks(turns_of("abcd", start), 1, {"d"}) for start in range(4)] == [["a"], ["b"], ["c"], ["a"]]
+
+
 def test_the_start_holds_until_the_first_pick() -> None:
     turns = turns_of("", 1)
     assert told(turns, 1) == ""
