@@ -148,11 +148,11 @@ class Life(RuleBasedStateMachine):
         served = set()
         for _ in range(60):
             self.now += 1
-            hold = self.port.hold(self.given, self.now, None, ())
-            assert hold is not None
-            served.add(hold.endpoint.id)
-            hold.answered(self.now)
-            hold.ended(Outcome.CARRIED, self.now)
+            one = self.port.hold(self.given, self.now, None, ())
+            assert one is not None
+            served.add(one.endpoint.id)
+            one.answered(self.now)
+            one.ended(Outcome.CARRIED, self.now)
         assert served == set("abcd")
         assert self.port.breakers.states(self.now) == {}
 
