@@ -54,6 +54,7 @@ class Worker(Seat):
         super().__init__(number)
         line: Any = local_pair()
         self.site = Site(Interest(line[1]), Relay(), start=number)
+        self.site.luck.seed(number)
         self.silent = False
         self.ready.set()
 
