@@ -35,6 +35,8 @@ class BreakerShare:
         self._fresh: dict[str, PortBreakers] = {}
         """The ports that have something to tell."""
         self._news = trio.Event()
+        self.on_forget: Callable[[str], object] = bool
+        """Called with the name of a port whose breakers are shared no more; who has them is on its own."""
 
     def of(self, port: str, thresholds: Thresholds | None = None) -> PortBreakers:
         """Find the breakers of a service port, or begin them; these thresholds hold from now on."""
@@ -60,6 +62,7 @@ class BreakerShare:
         if known is not None:
             known.sightings.on_news = bool
             self._fresh.pop(port, None)
+            self.on_forget(port)
 
     def learn(self, news: SeenElsewhere | KnowBreakers) -> None:
         """Take what the agent tells of other workers' breakers, and of the operator."""

@@ -43,6 +43,7 @@ class Site:
         self.breakers = BreakerShare(self.luck)
         self.ports = Ports(self.breakers.of, start=start, luck=self.luck)
         self._counted = Counted()
+        self.breakers.on_forget = self.ports.forget
         self.routes = RouteTable()
         self.border = Border()
         self.names: dict[int, WorkloadName] = {}

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 
@@ -22,6 +23,7 @@ from tests.support.worker_side import VIP, found, is_reset, refusing, serving, s
 
 pytestmark = pytest.mark.kernel
 WEB = "default/web:http"
+ONE_RETRY = Traffic(retries=Retries(attempts=1))
 PATIENT = Timeouts(connect_s=2, connect_try_s=0.5, idle_s=0)
 
 
@@ -156,6 +158,38 @@ async def test_silence_until_the_deadline_of_all_tries_is_a_failure() -> None:
             async with on_its_way(made) as client:
                 assert await is_reset(client)
         assert failures(made) == 1
+
+
+async def test_who_says_no_says_more_than_who_is_silent(records: list[dict[str, Any]]) -> None:
+    for order in (1, -1):
+        async with scene() as made:
+            made.configure(timeouts=Timeouts(connect_s=1, connect_try_s=0.05), traffic=ONE_RETRY)
+            with refusing() as one, silent() as other:
+                made.catalog[VIP] = found(*(one, other)[::order])
+                async with on_its_way(made) as client:
+                    assert await is_reset(client)
+            assert only_ending(made, records).outcome is Outcome.CONNECT_FAILED
+        records.clear()
+
+
+async def test_a_retry_goes_elsewhere_also_where_the_key_leads_to_one(records: list[dict[str, Any]]) -> None:
+    for order in (1, -1):
+        async with scene() as made, serving() as server:
+            made.configure(timeouts=PATIENT, traffic=msgspec.structs.replace(ONE_RETRY, algorithm="maglev"))
+            with refusing() as nobody:
+                made.catalog[VIP] = found(*(server, nobody)[::order])
+                async with on_its_way(made) as client:
+                    assert await talk(client, b"hello") == b"hello"
+            assert is_at_rest(web(made))
+
+
+async def test_what_is_no_service_has_the_same_deadline(records: list[dict[str, Any]]) -> None:
+    async with scene() as made:
+        made.configure(timeouts=Timeouts(connect_s=0.1, connect_try_s=60))
+        with silent() as nobody:
+            async with on_its_way(made, nobody) as client:
+                assert await is_reset(client)
+        assert only_ending(made, records).outcome is Outcome.CONNECT_TIMEOUT
 
 
 @pytest.mark.parametrize("limit", ["connections", "per_endpoint"])

@@ -1,23 +1,29 @@
 """World. Clients and moments at their worst, while an endpoint is chosen and held: the books stay right."""
 
 import contextlib
+import errno
 import os
+import socket
 from collections.abc import Awaitable, Callable, Iterator
+from random import Random
 from typing import Any
 
 import pytest
 import trio
 
 from meshtrio import attempts
+from meshtrio.address import Address
 from meshtrio.balance.breaker_table import WHOLE, State
+from meshtrio.balance.hashing import key_hash
 from meshtrio.balance.hearsay import Stand
 from meshtrio.config.schema import Timeouts
-from meshtrio.config.traffic import Breaker, Traffic
+from meshtrio.config.traffic import Breaker, Retries, Traffic
 from meshtrio.messages import KnowBreakers, Resolved
 from meshtrio.outcome import Outcome
 from tests.forward.peers import abort
 from tests.support.scene import REQUEST, Scene, on_its_way, only_ending, recorded, scene
-from tests.support.worker_side import VIP, found, is_reset, refusing, serving, talk
+from tests.support.secured import identify
+from tests.support.worker_side import SHOP, VIP, found, is_reset, refusing, serving, talk
 from tests.test_attempts import is_at_rest, web
 from tests.test_way import CancelAtStep
 
@@ -185,3 +191,89 @@ async def test_what_is_held_outlives_settings_endpoints_and_the_operator(
         assert records[1]["endpoint"] == str(other)
         assert records[2]["endpoint"] == str(server)
         assert is_at_rest(web(made))
+
+
+async def test_what_is_offered_earns_retries(records: list[dict[str, Any]]) -> None:
+    async with scene() as made:
+        retries = Retries(attempts=5, budget_percent=100, budget_per_s=0)
+        made.configure(traffic=Traffic(retries=retries), timeouts=Timeouts())
+        with refusing() as nobody:
+            made.catalog[VIP] = found(nobody)
+            async with on_its_way(made) as client:
+                assert await is_reset(client)
+        assert "the retry budget of default/web:http is spent" in only_ending(made, records).detail
+        assert web(made).breakers.states(0.0)["e0"].run == 2, "one call, so one retry"
+
+
+async def test_where_all_were_tried_the_next_try_waits(records: list[dict[str, Any]]) -> None:
+    async with scene() as made:
+        retries = Retries(attempts=5, base_s=60, max_s=60)
+        made.configure(traffic=Traffic(retries=retries), timeouts=Timeouts(connect_s=0.2))
+        made.site.luck = Half()
+        with refusing() as nobody:
+            made.catalog[VIP] = found(nobody)
+            async with on_its_way(made) as client:
+                assert await is_reset(client)
+        assert only_ending(made, records).outcome is Outcome.CONNECT_FAILED
+        assert web(made).breakers.states(0.0)["e0"].run == 1
+        assert is_at_rest(web(made))
+
+
+class Half(Random):
+    def random(self) -> float:
+        return 0.5
+
+
+async def test_what_is_our_own_fault_is_not_the_endpoints(monkeypatch: pytest.MonkeyPatch) -> None:
+    def find(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async with scene() as made, serving() as server:
+        monkeypatch.setattr(made.site.neighbours, "find", find)
+        made.catalog[VIP] = found(server)
+        async with on_its_way(made) as client:
+            assert await is_reset(client)
+        assert web(made).breakers.states(0.0) == {}
+        assert is_at_rest(web(made))
+
+
+async def test_a_breaker_that_opens_amid_the_tries_does_not_hide_why(records: list[dict[str, Any]]) -> None:
+    async with scene() as made:
+        made.configure(traffic=Traffic(breaker=Breaker(consecutive=1)), timeouts=Timeouts())
+        with refusing() as nobody:
+            made.catalog[VIP] = found(nobody)
+            async with on_its_way(made) as client:
+                assert await is_reset(client)
+        assert only_ending(made, records).outcome is Outcome.CONNECT_FAILED
+        assert web(made).breakers.blocked(0.0) == {"e0"}
+
+
+async def test_only_algorithms_that_hash_wait_for_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def greet(stream: trio.SocketStream) -> None:
+        await stream.send_all(b"220")
+
+    monkeypatch.setattr(attempts, "FIRST_BYTES_S", 60)
+    monkeypatch.setattr(attempts, "KEY_S", 60)
+    async with scene() as made, serving(greet) as server:
+        made.configure(traffic=Traffic(hash_key="sni"), timeouts=Timeouts())
+        made.catalog[VIP] = found(server)
+        async with on_its_way(made) as client, client:
+            assert await client.receive_some() == b"220"
+
+
+@pytest.mark.parametrize("hash_key", ["source_ip", "spiffe_id"])
+async def test_who_calls_can_be_the_key(hash_key: str) -> None:
+    async with scene() as made:
+        made.configure(traffic=Traffic(algorithm="maglev", hash_key=hash_key))
+        port = made.site.ports.of(found().service, "http")
+        entry = made.site.ledger.open("outbound", "ebpf", 0.0)
+        client = Address.of("10.0.0.7", 1234)
+        with socket.socket() as sock:
+            arrival = attempts.Arrival(made.door, sock, client, entry)
+            if hash_key == "spiffe_id":
+                assert await attempts._key(made.site, arrival, SHOP, port) is None
+                identify(made)
+            key = await attempts._key(made.site, arrival, SHOP, port)
+        identity = str(made.site.border.keyring.identity(SHOP.id)).encode()
+        assert key == key_hash(client.ip if hash_key == "source_ip" else identity)
+        made.site.ledger.close(entry, Outcome.CARRIED, 0.0)

@@ -5,7 +5,9 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from meshtrio import breaker_share
 from meshtrio.address import Address
+from meshtrio.balance.breaker_table import WHOLE
 from meshtrio.balance.hearsay import Counts
 from meshtrio.balance.told import Balanced
 from meshtrio.catalog.service import Endpoint, Service
@@ -25,6 +27,7 @@ from meshtrio.messages import (
 )
 from meshtrio.neighbours import Neighbour
 from meshtrio.observe.ledger import Entry
+from meshtrio.outcome import Outcome
 from meshtrio.worker_site import Site
 from tests.support.rings import CLIENT_ID, SERVER, SERVER_ID, credentials, trusted
 
@@ -162,3 +165,20 @@ async def test_what_was_counted_is_told_once_and_waits_while_there_is_no_agent(s
     assert tally is not None
     assert tally.balanced == [Balanced("default/web:http", remarks={"no_key": 1})]
     assert site.tally() is None
+
+
+def test_a_port_whose_breakers_were_pushed_out_gets_those_that_the_agent_speaks_of(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(breaker_share, "PORTS_BOUND", 2)
+    shop, serving = Service("cart", "shop"), (Endpoint("a", AT),)
+    held = site.ports.of(shop, "first").hold(serving, 0.0, None, ())
+    assert held is not None
+    for other in ("second", "third"):
+        site.ports.of(shop, other)
+    site.breakers.learn(KnowBreakers("shop/cart:first", {}, {WHOLE: "open"}))
+    again = site.ports.of(shop, "first")
+    assert again.hold(serving, 1.0, None, ()) is None
+    held.ended(Outcome.CARRIED, 2.0)
+    assert again.balancer.active == 0
+    assert not again.balancer.remarks

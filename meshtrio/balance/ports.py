@@ -71,6 +71,10 @@ class Ports:
         settings = traffic_of(self._traffic, service, port)
         return self._made(f"{service.key}:{port}", settings)
 
+    def forget(self, name: str) -> None:
+        """Let a port begin anew when it is asked for again; who has it in hand goes on with that."""
+        self._of.pop(name, None)
+
     def _settled(self, name: str, known: _Known | None, service: Service, port: str) -> Port:
         settings = traffic_of(self._traffic, service, port)
         if known is None:

@@ -76,6 +76,15 @@ def test_there_is_a_bound_and_who_holds_something_stays(monkeypatch: pytest.Monk
     assert len(made) == 1, "all were busy"
 
 
+def test_what_is_forgotten_begins_anew() -> None:
+    made = ports()
+    one = made.of(SHOP, "http")
+    made.forget("shop/cart:http")
+    made.forget("shop/cart:never")
+    assert made.known("shop/cart:http") is None
+    assert made.of(SHOP, "http") is not one
+
+
 def test_thresholds_are_those_of_the_configuration() -> None:
     assert thresholds_of(Breaker()) == Thresholds()
     breaker = Breaker(enabled=False, slow_s=2, ejected_percent=10)

@@ -165,8 +165,11 @@ def test_the_operator_forces_and_traffic_follows(shop: Shop) -> None:
 
     breaker("open", shop.name, shop.at["c"])
     assert set(shop.burst(20)) == {"a", "b"}
+    shop.client.tell("hold", name="held", host=VIP, port=shop.port)
     breaker("open", shop.name)
     assert set(shop.burst(4)) <= RESET
+    held = shop.client.tell("held", name="held", end=True)
+    assert held["broke"] == "", "what is there goes on"
     shop.mesh.wait_ended(4, destination=f"{VIP}:{shop.port}", outcome="breaker_open")
     breaker("auto", shop.name)
     assert set(shop.burst(20)) == {"a", "b", "c"}
