@@ -97,7 +97,8 @@ class BreakerShare:
                 await self._news.wait()
                 await trio.sleep(BATCH_S)
                 self._news = trio.Event()
-                while (seen := self.take()) is not None:
+                # All of it now: what comes while we send is the next batch, or a storm would have none.
+                for seen in list(iter(self.take, None)):
                     # However long a stopped agent does not read: giving up amid a message closes the line.
                     await channel.send(seen)
         except ChannelClosed:
