@@ -20,7 +20,6 @@ from meshtrio.balance.backoff import backoff_s
 from meshtrio.balance.hashing import key_hash
 from meshtrio.balance.port import Hold, Port
 from meshtrio.catalog.service import Endpoint, Found
-from meshtrio.detect.requestkey import RequestKey
 from meshtrio.forward.dial import DialError, dial
 from meshtrio.forward.peek import peek
 from meshtrio.forward.sealed import Sealed
@@ -160,6 +159,9 @@ async def _key(site: Site, arrival: Arrival, caller: WorkloadName, port: Port) -
         case "spiffe_id":
             said = str(site.border.keyring.identity(caller.id) or "").encode()
         case wanted:
+            # It brings HTTP/2's field compression (0.7 MB), and few services are balanced by requests.
+            from meshtrio.detect.requestkey import RequestKey
+
             said = b""
             with trio.move_on_after(KEY_S):
                 said = await peek(arrival.client, RequestKey(wanted), FIRST_BYTES_S) or b""

@@ -8,12 +8,15 @@ keeps no list of who listens, so there neighbours are not known.
 import socket
 import time
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from meshtrio.address import Address
-from meshtrio.intercept.arrival import Door
 from meshtrio.intercept.netns import Netns
 from meshtrio.intercept.tables import Ports
+
+if TYPE_CHECKING:
+    # The agent asks who is Nearby, and has no doors.
+    from meshtrio.intercept.arrival import Door
 
 KEPT_S = 5.0
 """How long it is believed that an address is local to a namespace, or not."""
@@ -31,21 +34,21 @@ class Neighbour(NamedTuple):
     """A workload of this node that serves at an address."""
 
     workload: int
-    door: Door
+    door: "Door"
     """Through which it is reached."""
 
 
 class Neighbours:
     """The workloads of this node, as endpoints."""
 
-    def __init__(self, doors: Callable[[], Iterable[Door]]) -> None:
+    def __init__(self, doors: Callable[[], Iterable["Door"]]) -> None:
         """`doors` gives those that are open now."""
         self._doors = doors
         self._local: dict[tuple[int, bytes], tuple[float, bool]] = {}
         self.listener: Listener | None = None
         """None: nobody knows who listens."""
 
-    def find(self, caller: Door, to: Address) -> Neighbour | None:
+    def find(self, caller: "Door", to: Address) -> Neighbour | None:
         """Return the workload of this node that serves there; None: none, or nobody knows.
 
         Where several namespaces have the address the caller's own comes first; among others it is nobody's.
@@ -61,7 +64,7 @@ class Neighbours:
         found = [door for door in doors.values() if self._is_local(door.netns, to)]
         return self._at(found[0], to) if len(found) == 1 else None
 
-    def _at(self, door: Door | None, to: Address) -> Neighbour | None:
+    def _at(self, door: "Door | None", to: Address) -> Neighbour | None:
         if door is None or self.listener is None:
             return None
         workload = self.listener(door.netns.id, to.port)

@@ -1,6 +1,5 @@
 """Core. What is wrong with a text that a person wrote, and what is wanted. Does not know YAML."""
 
-import difflib
 from collections.abc import Iterable, Sequence
 
 import msgspec
@@ -53,5 +52,13 @@ def shown(value: object) -> str:
 
 def meant(word: str, known: Sequence[str]) -> str:
     """Say which of the known words was probably meant, or which there are."""
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"want one of {', '.join(sorted(known))}"
+    near = nearest(word, known)
+    return f"did you mean {near}?" if near else f"want one of {', '.join(sorted(known))}"
+
+
+def nearest(word: str, known: Sequence[str], likeness: float = 0.6) -> str | None:
+    """Find the known word that is most like this one, of a likeness up to 1; None: none is so like it."""
+    # 0.2 MB that only a process with a fault has.
+    import difflib
+
+    return next(iter(difflib.get_close_matches(word, known, n=1, cutoff=likeness)), None)

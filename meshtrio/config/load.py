@@ -6,13 +6,12 @@ other as plain trees first, and only what is left on top is looked at; each valu
 from.
 """
 
-import difflib
 from collections.abc import Iterator, Mapping
 
 import msgspec
 import yaml
 
-from meshtrio.config.fault import Fault, Faults, shown
+from meshtrio.config.fault import Fault, Faults, nearest, shown
 from meshtrio.config.rules import breaches
 from meshtrio.config.schema import Config
 from meshtrio.config.shape import Shaping, is_struct, origin_of
@@ -107,9 +106,9 @@ class _Layers:
         else:
             # Without a section it may be a stranger: Kubernetes sets MESHTRIO_PORT and MESHTRIO_SERVICE_HOST
             # in every pod beside a Service called meshtrio. Only what is nearly ours is taken for a slip.
-            near = difflib.get_close_matches(path, [one for one in _PATHS if "." not in one], n=1, cutoff=0.8)
+            near = nearest(path, [one for one in _PATHS if "." not in one], 0.8)
             if near:
-                self.faults.append(Fault(name, f"is not known (did you mean {ENV_PREFIX}{near[0].upper()}?)"))
+                self.faults.append(Fault(name, f"is not known (did you mean {ENV_PREFIX}{near.upper()}?)"))
 
     def flag(self, path: str, value: object) -> None:
         """Lay one flag over what is there."""
@@ -118,8 +117,8 @@ class _Layers:
         elif path in _UNSAYABLE:
             self.faults.append(Fault(path, "is more than one value (want it in the file)", "flag"))
         else:
-            near = difflib.get_close_matches(path, _PATHS, n=1)
-            wanted = f"did you mean {near[0]}?" if near else "want one that `meshtrio config show` lists"
+            near = nearest(path, _PATHS)
+            wanted = f"did you mean {near}?" if near else "want one that `meshtrio config show` lists"
             self.faults.append(Fault(path, f"is not known ({wanted})", "flag"))
 
     def _lay(self, path: str, value: object, origin: str) -> None:
@@ -151,9 +150,9 @@ def _laid(tree: Mapping[str, object], path: list[str], value: object) -> dict[st
 
 
 def _meant_variable(path: str) -> str:
-    near = difflib.get_close_matches(path, _PATHS, n=1)
+    near = nearest(path, _PATHS)
     if near:
-        return f"did you mean {ENV_PREFIX}{near[0].upper().replace('.', '__')}?"
+        return f"did you mean {ENV_PREFIX}{near.upper().replace('.', '__')}?"
     sections = ", ".join(section for section, holds_more in _sections().items() if holds_more)
     return f"want {ENV_PREFIX}SECTION__KEY, of the sections {sections}"
 

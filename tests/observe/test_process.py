@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from meshtrio.observe.process import Usage, is_alive, usage
+from meshtrio.observe.process import Usage, give_memory_back, is_alive, usage
 
 
 @pytest.fixture
@@ -67,3 +67,13 @@ def test_more_memory_is_seen() -> None:
     with mmap.mmap(-1, 32 << 20) as block:  # new pages: a bytearray may find room in old ones
         block.write(bytes([1]) * len(block))
         assert usage().rss_bytes - before > 24 << 20
+
+
+def test_memory_that_is_free_is_given_back() -> None:
+    blocks = [bytes(2000) for _ in range(10_000)]  # each from malloc, for pymalloc has up to 512 bytes
+    last = bytes(2000)  # keeps the heap from shrinking by itself
+    del blocks
+    before = usage().rss_bytes
+    give_memory_back()
+    assert before - usage().rss_bytes > 10_000_000
+    assert not any(last)
