@@ -54,6 +54,7 @@ class Meshtrio:
     hops = 1
     programs: tuple[str, ...] = ()
     workload = "bench"
+    workers = 1
 
     def __init__(self, rung: str) -> None:
         self._rung = rung
@@ -69,6 +70,10 @@ class Meshtrio:
         """The one that was started is the agent; it names its workers by their command."""
         return "worker" if "meshtrio.worker_process" in words else "agent"
 
+    def catalog(self, place: Place, virtual: str) -> str:
+        """Write the file catalog; another peer may want other services."""
+        return catalog(place, virtual)
+
     def configured(self, place: Place, services: Path) -> str:
         """Write the configuration; another peer may want a little of it otherwise."""
         return configuration(place, services)
@@ -78,12 +83,12 @@ class Meshtrio:
         """Run the mesh with the load in it. The bytecode cache is warm from the second time on."""
         virtual = virtual_ip()
         settings, services = place.folder / "meshtrio.yaml", place.folder / "catalog.yaml"
-        services.write_text(catalog(place, virtual))
+        services.write_text(self.catalog(place, virtual))
         settings.write_text(self.configured(place, services))
         entrance = Entrance(place.folder)
         log = place.folder / f"{self.name}.log"
         words = [sys.executable, "-m", "meshtrio", "exec", "--config", str(settings), "--name", self.workload]
-        words += ["--rung", self._rung, "--workers", "1", "--", *entrance.command]
+        words += ["--rung", self._rung, "--workers", str(self.workers), "--", *entrance.command]
         with (
             entrance.open() as door,
             running(words, place.cores.proxy, log=log, cwd=ROOT) as agent,

@@ -159,26 +159,31 @@ class RedirectedHAProxy:
         """Set the rules, run HAProxy and the load; the table is gone afterwards."""
         echo, http = free_ports(2)
         ports: dict[Target, int] = {"echo": echo, "http": http}
-        virtual = virtual_ip()
-        table = f"bench_{os.getpid()}"
-        rules = REDIRECT.format(table=table, virtual=virtual, echo=echo, http=http)
-        with _haproxy(place, ports) as (process, ready_s):
-            _nft(["-f", "-"], rules)
-            try:
-                with unmeshed_workload(place) as workload:
-                    dial: dict[Target, tuple[str, int]] = {
-                        "echo": (virtual, 7000),
-                        "http": (virtual, 80),
-                    }
-                    yield Standing(workload, dial, (process.pid,), ready_s)
-            finally:
-                _nft(["delete", "table", "ip", table])
+        with (
+            _haproxy(place, ports) as (process, ready_s),
+            redirected(echo, http) as dial,
+            unmeshed_workload(place) as workload,
+        ):
+            yield Standing(workload, dial, (process.pid,), ready_s)
 
 
-def _nft(words: list[str], rules: str = "") -> None:
+@contextlib.contextmanager
+def redirected(echo: int, http: int) -> Iterator[dict[Target, tuple[str, int]]]:
+    """Lead to these ports what is dialled at the addresses that are given; the table is gone afterwards."""
+    virtual, table = virtual_ip(), f"bench_{os.getpid()}"
+    nft(["-f", "-"], REDIRECT.format(table=table, virtual=virtual, echo=echo, http=http))
+    try:
+        yield {"echo": (virtual, 7000), "http": (virtual, 80)}
+    finally:
+        nft(["delete", "table", "ip", table])
+
+
+def nft(words: list[str], rules: str = "") -> str:
+    """Run nft, and give what it says. RuntimeError if it refuses."""
     done = subprocess.run(["nft", *words], input=rules, text=True, capture_output=True, check=False)
     if done.returncode:
         raise RuntimeError(f"nft {' '.join(words)}: {done.stderr.strip()}")
+    return done.stdout
 
 
 @contextlib.contextmanager
