@@ -1,5 +1,6 @@
 """Core. An address is sixteen bytes and a port, whatever the family. Does not know about sockets."""
 
+import functools
 import ipaddress
 from typing import Self
 
@@ -7,6 +8,9 @@ import msgspec
 
 V4_PREFIX = bytes(10) + b"\xff\xff"
 """The first twelve bytes of an IPv4-mapped IPv6 address (RFC 4291, section 2.5.5.2)."""
+
+HOSTS_KEPT = 4096
+"""How many hosts are remembered as bytes, and as many as text. Full: the one seen longest ago is dropped."""
 
 _LOOPBACK = bytes(15) + b"\x01"
 
@@ -22,8 +26,7 @@ class Address(msgspec.Struct, frozen=True, order=True, gc=False):
         """Make an address from a numeric host (an IPv6 zone is dropped). ValueError if it is not numeric."""
         if not 0 <= port <= 65535:
             raise ValueError(f"port {port} is not in 0 to 65535")
-        parsed = ipaddress.ip_address(host.partition("%")[0])
-        return cls(V4_PREFIX + parsed.packed if parsed.version == 4 else parsed.packed, port)
+        return cls(_packed(host), port)
 
     @classmethod
     def parse(cls, text: str) -> Self:
@@ -62,9 +65,21 @@ class Address(msgspec.Struct, frozen=True, order=True, gc=False):
     @property
     def host(self) -> str:
         """The numeric host, without port or brackets, as socket calls want it."""
-        if self.is_v4:
-            return ".".join(map(str, self.ip[12:]))
-        return str(ipaddress.IPv6Address(self.ip))
+        return _host(self.ip)
 
     def __str__(self) -> str:
         return f"{self.host}:{self.port}" if self.is_v4 else f"[{self.host}]:{self.port}"
+
+
+# Remembered, since each connection reads and writes the same few hosts several times.
+@functools.lru_cache(HOSTS_KEPT)
+def _packed(host: str) -> bytes:
+    parsed = ipaddress.ip_address(host.partition("%")[0])
+    return V4_PREFIX + parsed.packed if parsed.version == 4 else parsed.packed
+
+
+@functools.lru_cache(HOSTS_KEPT)
+def _host(ip: bytes) -> str:
+    if ip.startswith(V4_PREFIX):
+        return ".".join(map(str, ip[12:]))
+    return str(ipaddress.IPv6Address(ip))
