@@ -17,6 +17,8 @@ ID_BYTES = 2048
 TRUST_DOMAIN_BYTES = 255
 NAMED = 4096
 """Accounts whose ids are remembered, for the pods of an account are many."""
+CHECKED = 1024
+"""Ids of workloads that are remembered as read: each secured connection asks for the same few."""
 SCHEME = "spiffe://"
 TEMPLATE = "spiffe://{trust_domain}/ns/{namespace}/sa/{service_account}"
 
@@ -100,6 +102,7 @@ def parse(text: str) -> SpiffeId:
     return SpiffeId(trust_domain, f"/{path}")
 
 
+@lru_cache(CHECKED)
 def parse_workload(text: str) -> SpiffeId:
     """Read an id that a workload can have: one with a path. SpiffeFault if it is none."""
     found = parse(text)
