@@ -20,7 +20,7 @@ from meshtrio.balance.backoff import backoff_s
 from meshtrio.balance.hashing import key_hash
 from meshtrio.balance.port import Hold, Port
 from meshtrio.catalog.service import Endpoint, Found
-from meshtrio.forward.dial import DialError, dial
+from meshtrio.forward.dial import DialError, dialled, dialled_at_once
 from meshtrio.forward.peek import peek
 from meshtrio.forward.sealed import Sealed
 from meshtrio.intercept.arrival import Door
@@ -171,20 +171,21 @@ async def _key(site: Site, arrival: Arrival, caller: WorkloadName, port: Port) -
 async def _dial(site: Site, door: Door, endpoint: Endpoint, caller: WorkloadName) -> Passage:
     """Connect to this endpoint, and secure that if it is in the mesh. Refused or Unsafe if that fails."""
     to, try_s = endpoint.address, site.config.timeouts.connect_try_s
-    with trio.move_on_after(try_s) as patience:
-        try:
-            neighbour = site.neighbour(door, endpoint)
-            sock = door.outbound_socket(to)
-        except OSError as cause:
-            raise Refused(
-                Outcome.CONNECT_FAILED, f"no socket for {to}: {cause.strerror}", ours=True
-            ) from cause
-        try:
-            await dial(sock, to)
-        except DialError as cause:
-            outcome = Outcome.CONNECT_TIMEOUT if cause.timed_out else Outcome.CONNECT_FAILED
-            raise Refused(outcome, str(cause)) from cause
-    if patience.cancelled_caught:
-        raise Refused(Outcome.CONNECT_TIMEOUT, f"{to} did not answer within {try_s} s")
+    # Where all answers are there at once nothing else hears a cancel, nor that the time of all tries is over.
+    await trio.lowlevel.checkpoint_if_cancelled()
+    try:
+        neighbour = site.neighbour(door, endpoint)
+        sock = door.outbound_socket(to)
+    except OSError as cause:
+        raise Refused(Outcome.CONNECT_FAILED, f"no socket for {to}: {cause.strerror}", ours=True) from cause
+    try:
+        if not dialled_at_once(sock, to):
+            with trio.move_on_after(try_s) as patience:
+                await dialled(sock, to)
+            if patience.cancelled_caught:
+                raise Refused(Outcome.CONNECT_TIMEOUT, f"{to} did not answer within {try_s} s")
+    except DialError as cause:
+        outcome = Outcome.CONNECT_TIMEOUT if cause.timed_out else Outcome.CONNECT_FAILED
+        raise Refused(outcome, str(cause)) from cause
     known = site.seen_here(endpoint, neighbour)
     return await counted(site.ledger, "outbound", site.border.out(sock, known, caller, neighbour))

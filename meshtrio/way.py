@@ -13,7 +13,7 @@ from meshtrio.attempts import Arrival, Call, Reached, Refused, reach_endpoint
 from meshtrio.catalog.service import Found
 from meshtrio.detect.detected import Detected
 from meshtrio.detect.detector import Detector
-from meshtrio.forward.dial import DialError, dial
+from meshtrio.forward.dial import DialError, dialled, dialled_at_once
 from meshtrio.forward.sealed import Sealed
 from meshtrio.forward.tcp import close_with_reset
 from meshtrio.intercept.arrival import Door
@@ -151,15 +151,18 @@ async def _admit(site: Site, arrival: Arrival, called: WorkloadName, to: Address
 
 async def _dial_app(site: Site, door: Door, to: Address, caller: Address) -> socket.socket:
     """Connect to the called process itself."""
-    timeouts = site.config.timeouts
-    with trio.move_on_after(timeouts.connect_s):
-        try:
-            with door.app_socket(to, caller) as sock:
-                await dial(sock, to)
-                return sock
-        except DialError as cause:
-            outcome = Outcome.CONNECT_TIMEOUT if cause.timed_out else Outcome.CONNECT_FAILED
-            raise Refused(outcome, str(cause)) from cause
-        except OSError as cause:
-            raise Refused(Outcome.CONNECT_FAILED, f"cannot dial {to}: {cause.strerror}") from cause
-    raise Refused(Outcome.CONNECT_TIMEOUT, f"{to} did not answer within {timeouts.connect_s} s")
+    connect_s = site.config.timeouts.connect_s
+    await trio.lowlevel.checkpoint_if_cancelled()
+    try:
+        with door.app_socket(to, caller) as sock:
+            if not dialled_at_once(sock, to):
+                with trio.move_on_after(connect_s) as patience:
+                    await dialled(sock, to)
+                if patience.cancelled_caught:
+                    raise Refused(Outcome.CONNECT_TIMEOUT, f"{to} did not answer within {connect_s} s")
+            return sock
+    except DialError as cause:
+        outcome = Outcome.CONNECT_TIMEOUT if cause.timed_out else Outcome.CONNECT_FAILED
+        raise Refused(outcome, str(cause)) from cause
+    except OSError as cause:
+        raise Refused(Outcome.CONNECT_FAILED, f"cannot dial {to}: {cause.strerror}") from cause
