@@ -46,7 +46,7 @@ class Thresholds(msgspec.Struct, frozen=True, kw_only=True):
     half_open: int = 3
     """So many connections at once prove a half-open endpoint, for each worker."""
     successes: int = 3
-    ejected_percent: float = 50
+    ejected_percent: float = 100
 
 
 class Breaker:

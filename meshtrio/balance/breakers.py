@@ -160,7 +160,9 @@ class PortBreakers:
             if not stand.is_sane(now):
                 absurd += 1
                 continue
-            breaker = self._of.get(endpoint) or (self._made(endpoint, now) if stand.open else None)
+            # A closed one is kept as well, for a while: words may overtake each other, and an older one, of
+            # the opening, must find that it is over.
+            breaker = self._of.get(endpoint) or self._made(endpoint, now)
             if breaker is not None and breaker.adopt(stand, now):
                 self.sightings.forget(endpoint)
                 self._changed(stand.until if stand.open else math.inf)

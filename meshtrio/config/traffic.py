@@ -65,8 +65,9 @@ class Breaker(Struct, frozen=True, forbid_unknown_fields=True):
     """How many are let through at once to find out whether it is well again."""
     successes: Threshold = 3
     """Successes in a row that close it again."""
-    ejected_percent: Percent = 50
-    """No more than this share of the endpoints is left alone at once, but one at least may be."""
+    ejected_percent: Percent = 100
+    """No more than this share of the endpoints is left alone at once, but one at least may be. 100: if none
+    is well, calls are refused at once, and not sent to one that is known to fail."""
 
 
 class Retries(Struct, frozen=True, forbid_unknown_fields=True):

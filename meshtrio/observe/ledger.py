@@ -10,7 +10,7 @@ from meshtrio.messages import Connection, Count, Direction, Handshakes, Live, Ru
 from meshtrio.outcome import Outcome
 
 LISTED = 200
-"""How many ended connections one tally lists. More are counted, and `omitted` says how many."""
+"""How many ended connections one tally lists, the last ones. More are counted; `omitted` says how many."""
 KINDS = 2000
 """How many kinds (direction, workload, service, outcome) are kept apart. Further ones count as "other"."""
 LIVE_LISTED = 5000
@@ -135,10 +135,11 @@ class Ledger:
         entry.bytes_now = entry.cut = None
         kind = (entry.direction, entry.workload, entry.service, outcome)
         self._count(Count(*kind, 1, ended.sent_bytes, ended.received_bytes))
-        if len(self._ended) < LISTED:
-            self._ended.append(ended)
-        else:
+        if len(self._ended) >= LISTED:
+            # Who looks after a flood looks for what came last.
+            self._ended.popleft()
             self._omitted += 1
+        self._ended.append(ended)
         return ended
 
     def handshake(self, direction: Direction, result: str) -> None:

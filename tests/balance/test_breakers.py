@@ -150,7 +150,7 @@ def test_permits_that_nobody_gives_back_come_back_in_time() -> None:
 
 
 def test_those_beyond_the_share_are_let_in_though_they_are_open() -> None:
-    one = port("ab")
+    one = port("ab", ejected_percent=50)
     fails(one, "a")
     fails(one, "b", NOW + 1)
     assert one.blocked(NOW + 1) == {"b"}
@@ -283,8 +283,14 @@ def test_a_closing_is_learnt_too() -> None:
         one.record("a", Verdict.SUCCESS, LATER, ticket=one.begin("a", LATER))
     two.learn(*one.sightings.take(), LATER)
     assert state(two, "a", LATER) is State.CLOSED
-    two.learn({}, {"b": Stand(LATER, False, 0.0, 1)}, LATER)
-    assert "b" not in two.states(LATER)
+
+
+def test_a_closing_that_overtakes_its_opening_holds() -> None:
+    one = port()
+    one.learn({}, {"a": Stand(LATER, False, 0.0, 1)}, LATER)
+    one.learn({}, {"a": Stand(NOW, True, LATER + 10, 1)}, LATER)
+    assert state(one, "a", LATER) is State.CLOSED
+    assert one.blocked(LATER) == frozenset()
 
 
 def test_the_absurd_is_passed_over_and_counted() -> None:

@@ -14,7 +14,16 @@ from meshtrio.balance.verdict import ORDINARY, REFUSED, Verdict
 NAMES = "abcdefg"
 NAME = st.sampled_from(NAMES)
 VERDICT = st.sampled_from(Verdict)
-WANTED = Thresholds(consecutive=2, minimum=4, window_s=10, open_s=5, open_max_s=20, half_open=2, successes=2)
+WANTED = Thresholds(
+    consecutive=2,
+    minimum=4,
+    window_s=10,
+    open_s=5,
+    open_max_s=20,
+    half_open=2,
+    successes=2,
+    ejected_percent=50,
+)
 
 
 class OnePort(RuleBasedStateMachine):

@@ -119,6 +119,16 @@ class Book(RuleBasedStateMachine):
 TestBook = Book.TestCase
 
 
+def test_of_a_flood_the_last_ones_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LISTED", 2)
+    book = module.Ledger()
+    for at in range(5):
+        book.close(book.open("inbound", "ebpf", at), Outcome.CARRIED, at)
+    tally = book.tally()
+    assert tally is not None
+    assert ([one.id for one in tally.ended], tally.omitted) == ([4, 5], 3)
+
+
 def test_an_entry_shows_what_it_has_learnt() -> None:
     entry = Ledger().open("inbound", "nft", 10.0)
     entry.workload, entry.source, entry.destination = "shop", "a:1", "b:2"

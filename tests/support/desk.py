@@ -79,7 +79,7 @@ async def following(desk: Desk) -> AsyncIterator[Desk]:
     try:
         await desk.upkeep.open_kernel()
         async with trio.open_nursery() as nursery:
-            with trio.fail_after(3):
+            with trio.fail_after(10):
                 await nursery.start(desk.parts.sources.run)
             nursery.start_soon(desk.upkeep.follow_config)
             yield desk
