@@ -160,8 +160,7 @@ class PortBreakers:
             if not stand.is_sane(now):
                 absurd += 1
                 continue
-            # A closed one is kept as well, for a while: words may overtake each other, and an older one, of
-            # the opening, must find that it is over.
+            # A closed one is kept too: words overtake each other, and an older opening must find it over.
             breaker = self._of.get(endpoint) or self._made(endpoint, now)
             if breaker is not None and breaker.adopt(stand, now):
                 self.sightings.forget(endpoint)
@@ -243,8 +242,7 @@ class PortBreakers:
                 self._drop(one)
             if len(self._of) >= BREAKERS_BOUND:
                 return None
-        made = self._of[endpoint] = Breaker(self.thresholds, self._luck)
-        return made
+        return self._of.setdefault(endpoint, Breaker(self.thresholds, self._luck))
 
     def _drop(self, endpoint: str) -> None:
         del self._of[endpoint]

@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from meshtrio.address import Address
 from meshtrio.balance.algorithm import NAMES
-from meshtrio.balance.breaker import PERMIT_S
+from meshtrio.balance.breaker import JITTER, PERMIT_S
 from meshtrio.balance.breaker_table import WHOLE, Force
 from meshtrio.balance.hearsay import Counts, Stand
 from meshtrio.balance.port import Hold
@@ -145,6 +145,7 @@ class Life(RuleBasedStateMachine):
         self.reload(Traffic(breaker=BREAKERS[0], slow_start_s=0))
         self.there = {name: Endpoint(name, Address.of("10.0.0.1", 80)) for name in "abcd"}
         self.given = tuple(self.there.values())
+        self.now += BREAKERS[0].open_max_s * (1 + JITTER)  # all four may have been open
         served = set()
         for _ in range(60):
             self.now += 1
