@@ -5,6 +5,7 @@ Knows the stages and their order; each stage knows its own business. Does not st
 
 import socket
 import time
+from typing import NamedTuple
 
 import trio
 
@@ -14,6 +15,7 @@ from meshtrio.catalog.service import Found
 from meshtrio.detect.detected import Detected
 from meshtrio.detect.detector import Detector
 from meshtrio.forward.dial import DialError, dialled, dialled_at_once
+from meshtrio.forward.peek import speaks
 from meshtrio.forward.sealed import Sealed
 from meshtrio.forward.tcp import close_with_reset
 from meshtrio.intercept.arrival import Door
@@ -23,8 +25,15 @@ from meshtrio.observe import log
 from meshtrio.observe.ledger import Entry
 from meshtrio.outcome import Outcome
 from meshtrio.passages import counted, note_peer
-from meshtrio.secure.border import Unsafe
+from meshtrio.secure.border import Passage, Unsafe
 from meshtrio.worker_site import Site
+
+
+class Silent(NamedTuple):
+    """Whom a caller calls who has not said a byte."""
+
+    called: WorkloadName
+    to: Address
 
 
 async def carry(site: Site, door: Door, client: socket.socket, peer: tuple[str, int]) -> None:
@@ -59,11 +68,13 @@ async def _carry(site: Site, arrival: Arrival) -> Outcome:
         )
     site.pending += 1
     try:
-        client, reached = await _reach(site, arrival)
+        client, reached, silent = await _reach(site, arrival)
     finally:
         site.pending -= 1
     hold, outcome = reached.hold, Outcome.OUR_BUG
     try:
+        if silent is not None:
+            client = await _hear(site, arrival, silent, reached.upstream)
         outcome = await _relay(site, arrival.entry, client, reached)
     except trio.Cancelled:
         outcome = Outcome.DRAINED
@@ -108,7 +119,7 @@ def _note(entry: Entry, detected: Detected) -> None:
     entry.sni = detected.sni or ""
 
 
-async def _reach(site: Site, arrival: Arrival) -> tuple[socket.socket | Sealed, Reached]:
+async def _reach(site: Site, arrival: Arrival) -> tuple[socket.socket | Sealed, Reached, Silent | None]:
     """Find out where the connection wants to go, and connect there."""
     door, client, source, entry = arrival
     origin = door.origin(client, source)
@@ -119,8 +130,9 @@ async def _reach(site: Site, arrival: Arrival) -> tuple[socket.socket | Sealed, 
     if site.ledger.belongs(entry, workload.name) > site.config.limits.per_workload:
         raise Refused(Outcome.LIMIT, "the workload has as many connections as limits.per_workload allows")
     if door.opened.direction == "inbound":
-        caller = await _admit(site, arrival, workload, origin.destination)
-        return caller, Reached(await _dial_app(site, door, origin.destination, source))
+        passage = await _admit(site, arrival, workload, origin.destination)
+        silent = Silent(workload, origin.destination) if passage.silent else None
+        return passage.end, Reached(await _dial_app(site, door, origin.destination, source)), silent
     try:
         found: Found | None = await site.interest.find(origin.destination)
     except Unanswered:
@@ -129,10 +141,10 @@ async def _reach(site: Site, arrival: Arrival) -> tuple[socket.socket | Sealed, 
     entry.service = route.service
     if route.refusal is not None:
         raise Refused(route.refusal)
-    return client, await reach_endpoint(site, arrival, Call(route, found, workload))
+    return client, await reach_endpoint(site, arrival, Call(route, found, workload)), None
 
 
-async def _admit(site: Site, arrival: Arrival, called: WorkloadName, to: Address) -> socket.socket | Sealed:
+async def _admit(site: Site, arrival: Arrival, called: WorkloadName, to: Address) -> Passage:
     """Let a caller in who is secured as he must be, and may call this workload."""
     entry, door = arrival.entry, arrival.door
     passage = await counted(
@@ -146,7 +158,24 @@ async def _admit(site: Site, arrival: Arrival, called: WorkloadName, to: Address
         entry.policy = verdict.words
     if not verdict.allowed:
         raise Refused(Outcome.DENIED, verdict.words)
-    return passage.end
+    return passage
+
+
+async def _hear(
+    site: Site, arrival: Arrival, silent: Silent, app: socket.socket | Sealed
+) -> socket.socket | Sealed:
+    """Wait until a silent caller or the app has spoken, and secure the caller if it begins as a mesh does.
+
+    Its first words may have been lost on the way and sent again. The app has got nothing so far, so it does
+    not matter that it was dialled before. If this raises, the app's side is closed.
+    """
+    try:
+        if not await speaks(arrival.client, app, site.config.mtls.handshake_s):
+            return arrival.client
+        return (await _admit(site, arrival, *silent)).end
+    except BaseException:
+        close_with_reset(app)
+        raise
 
 
 async def _dial_app(site: Site, door: Door, to: Address, caller: Address) -> socket.socket:

@@ -1,11 +1,13 @@
 """Shell. A client's first bytes, looked at before it is known who shall read them. Consumes nothing."""
 
+import select
 import socket
 from typing import Protocol, TypeVar
 
 import trio
 
 from meshtrio.detect.detector import DETECT_BYTES
+from meshtrio.forward.tcp import TcpEnd
 
 Answer_co = TypeVar("Answer_co", covariant=True)
 Answer = TypeVar("Answer")
@@ -51,6 +53,22 @@ async def peek(sock: socket.socket, reader: Reader[Answer], patience_s: float) -
     finally:
         if seen:
             _wake_at(sock, 1)
+
+
+async def speaks(caller: socket.socket, other: TcpEnd, patience_s: float) -> bool:
+    """Wait until one of the two has something to be read, be it its end. True: it is, or also, `caller`."""
+
+    async def listen(sock: TcpEnd, scope: trio.CancelScope) -> None:
+        await trio.lowlevel.wait_readable(sock.fileno())
+        scope.cancel()
+
+    with trio.move_on_after(patience_s):
+        async with trio.open_nursery() as nursery:
+            for sock in (caller, other):
+                nursery.start_soon(listen, sock, nursery.cancel_scope)
+    poll = select.poll()
+    poll.register(caller, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def _wake_at(sock: socket.socket, count: int) -> None:

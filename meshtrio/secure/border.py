@@ -28,9 +28,9 @@ from meshtrio.secure.keyring import Keyring
 from meshtrio.secure.verdict import HandshakeError
 
 GREETING_S = 0.05
-"""How long a client may be silent before it counts as one that waits for the server to speak. A mesh speaks
-as soon as it is connected, whatever the distance: its first bytes travel with the end of TCP's handshake."""
-
+"""How long a client may be silent before the server is called: it may wait for that to speak. A mesh speaks
+as soon as it is connected, whatever the distance: its first bytes travel with the end of TCP's handshake.
+Where those are lost and sent again they come later, so the silent are not taken for plain ones for good."""
 
 BY_KERNEL = "kernel"
 """What is said of a connection within this node in place of a TLS version."""
@@ -56,6 +56,8 @@ class Passage(NamedTuple):
     tls: str = ""
     cipher: str = ""
     resumed: bool = False
+    silent: bool = False
+    """Plain, because there was not one byte so far. Ask again when there is, unless the other side spoke."""
 
 
 class Border:
@@ -167,7 +169,7 @@ class Border:
         treatment = inbound(demand, has_identity=has_identity, detected=detected)
         match treatment:
             case Treatment.PLAIN:
-                return Passage(sock)
+                return Passage(sock, silent=detected is None and demand.mode != "disable")
             case Treatment.REFUSE_PLAINTEXT:
                 spoken = detected.protocol.value if detected else "nothing"
                 words = f"port {to.port} wants mutual TLS, and the caller speaks {spoken}"

@@ -16,7 +16,16 @@ def test_the_wheel_holds_the_package_and_the_c_text(tmp_path: Path) -> None:
     for part in PARTS:
         copy = shutil.copytree if (ROOT / part).is_dir() else shutil.copy
         copy(ROOT / part, tree / part)
-    words = ["wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "-w", tmp_path, tree]
+    words: list[str | Path] = [
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "--no-index",
+        "-w",
+        tmp_path,
+        tree,
+    ]
     made = subprocess.run([sys.executable, "-m", "pip", *words], capture_output=True, text=True)
     assert made.returncode == 0, made.stdout + made.stderr
     (wheel,) = tmp_path.glob("*.whl")
