@@ -17,7 +17,7 @@ from meshtrio.fleet import Subject
 from meshtrio.identity.plan import Now, backoff_s
 from meshtrio.identity.rotation import State
 from meshtrio.identity.spiffe import SpiffeFault, parse_template
-from meshtrio.issuers.issuer import Issued, IssueError, Issuer
+from meshtrio.issuers.issuer import Federation, Issued, IssueError, Issuer
 from meshtrio.messages import Credentials, Trusted
 from meshtrio.observe import log
 from meshtrio.renewing import Renewing
@@ -191,11 +191,14 @@ class Identities:
             failures += 1
             await trio.sleep(backoff_s(failures, None, random.random()))
 
-    def _heard(self, news: "Bundle | Issued") -> None:
+    def _heard(self, news: "Bundle | Federation | Issued") -> None:
         self.fault = ""
         if not isinstance(news, Issued):
             assert self.trusting is not None
-            self.trusting.own(news)
+            if isinstance(news, Federation):
+                self.trusting.federate(news.bundles)
+            else:
+                self.trusting.own(news)
             return
         for bearer in self.bearers.values():
             if bearer.spiffe_id == news.spiffe_id:

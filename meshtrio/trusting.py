@@ -5,7 +5,7 @@ copy in force, and shows as a fault. Imported only where there are identities: c
 """
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import trio
 
@@ -37,6 +37,8 @@ class Trusting:
         """What cannot be read or fetched now, by what it is."""
         self._settings = settings
         self._changed = changed
+        self._issued: dict[str, Bundle] = {}
+        """Of the trust domains with which the source of certificates federates."""
         self._again = trio.Event()
 
     def reconfigure(self, settings: Identity) -> None:
@@ -47,6 +49,24 @@ class Trusting:
     def own(self, bundle: Bundle) -> None:
         """Take the roots of our own trust domain."""
         self._try("own roots", lambda: self.trust.with_own(bundle))
+
+    def federate(self, bundles: Collection[Bundle]) -> None:
+        """Believe these other trust domains, as the source of certificates says, and no longer those that it
+        named before. What is configured of a domain is stronger."""
+        before, self._issued = self._issued, {one.trust_domain: one for one in bundles}
+        trust = self.trust
+        for name in before.keys() - self._issued.keys() - self._configured():
+            trust = trust.without(name)
+            self.faults.pop(name, None)
+        self._take(trust)
+        self._take_issued()
+
+    def _take_issued(self) -> None:
+        for name in self._issued.keys() - self._configured():
+            self._federate(self._issued[name])
+
+    def _configured(self) -> set[str]:
+        return {one.trust_domain for one in self._settings.federated}
 
     async def run(self) -> None:
         """Follow what is configured until cancelled."""
@@ -64,7 +84,7 @@ class Trusting:
 
     def _drop_others(self, settings: Identity) -> None:
         """Forget what is configured no more: other trust domains, revocations, and their faults."""
-        kept = {one.trust_domain for one in settings.federated} | {self.trust.own}
+        kept = self._configured() | self._issued.keys() | {self.trust.own}
         trust = self.trust
         for name in set(trust.bundles) - kept:
             trust = trust.without(name)
@@ -72,6 +92,7 @@ class Trusting:
             trust = trust.revoking(Revocations())
         self.faults = {what: why for what, why in self.faults.items() if what == "own roots"}
         self._take(trust)
+        self._take_issued()
 
     async def _follow_revocations(self, path: str) -> None:
         # Full: we are still busy with the last list, and the file keeps the news.

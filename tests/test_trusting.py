@@ -99,6 +99,29 @@ async def test_a_federated_bundle_follows_its_file(tmp_path: Path) -> None:
         assert trusting.faults == {}
 
 
+async def test_the_source_of_certificates_federates_too(tmp_path: Path) -> None:
+    path = tmp_path / "other.json"
+    put(path, write_bundle(make_bundle("other", (root("other").certificate,))))
+    board = Board()
+    issued = make_bundle("other", (root("other", 2).certificate,))
+    async with running(board) as trusting:
+        trusting.federate((issued, make_bundle("third", (root("third").certificate,))))
+        assert board.domains() == {"td", "other", "third"}
+        assert trusting.trust.bundles["other"] == issued
+        # What is configured is stronger, for as long as it is.
+        board.reconfigure(federated=(Federated("other", str(path)),))
+        await eventually(lambda: trusting.trust.bundles["other"] != issued)
+        trusting.federate((issued,))
+        assert board.domains() == {"td", "other"}
+        assert trusting.trust.bundles["other"] != issued
+        board.reconfigure(federated=())
+        await eventually(lambda: trusting.trust.bundles["other"] == issued)
+        # Nobody else says who signs for us.
+        trusting.federate((make_bundle("td", (root("td", 2).certificate,)),))
+        assert trusting.trust.bundles.keys() == {"td"}
+        assert "our own trust domain" in trusting.faults["td"]
+
+
 async def test_a_federated_bundle_is_fetched_again(
     endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,7 +1,7 @@
 """Shell. What every source of certificates can do, and how it says no. Knows none of them."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
 import trio
@@ -13,8 +13,14 @@ if TYPE_CHECKING:
     # Certificates cost an agent that has no identities 12 MB.
     from meshtrio.identity.bundle import Bundle
 
-News = Callable[["Bundle | Issued"], None]
+News = Callable[["Bundle | Federation | Issued"], None]
 """Hears of bundles, the first one included, and of certificates that come unasked. Never waits."""
+
+
+class Federation(NamedTuple):
+    """All other trust domains that the source wants to be believed, from now on."""
+
+    bundles: "tuple[Bundle, ...]"
 
 
 class IssueError(Exception):

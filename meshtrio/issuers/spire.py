@@ -2,7 +2,8 @@
 
 The SPIRE agent decides who we are by looking at this process, and pushes all identities that it is entitled
 to; a workload's is the one with its id. So there have to be registration entries for the workloads of this
-node whose selectors fit the meshtrio agent. Keys are made by SPIRE. What is pushed later goes to `news`.
+node whose selectors fit the meshtrio agent. Keys are made by SPIRE. What is pushed later goes to `news`, and
+so do the roots of the trust domains with which those entries federate.
 """
 
 import random
@@ -21,7 +22,7 @@ from meshtrio.identity.plan import Validity, backoff_s
 from meshtrio.identity.refusal import Refused
 from meshtrio.identity.spiffe import SpiffeFault, SpiffeId, parse
 from meshtrio.identity.trust import Trust, TrustFault
-from meshtrio.issuers.issuer import Issued, IssueError, News, Wanted
+from meshtrio.issuers.issuer import Federation, Issued, IssueError, News, Wanted
 from meshtrio.issuers.spire_stream import StreamError, responses
 from meshtrio.issuers.spire_wire import Response, Svid, WireError, certificates
 from meshtrio.observe import log
@@ -44,6 +45,7 @@ class Spire:
         self._settings = settings
         self._wall_now = wall_now
         self._trust = Trust(settings().trust_domain)
+        self._others: tuple[Bundle, ...] = ()
         self._offered: dict[SpiffeId, Issued] = {}
         self._given: dict[tuple[str, SpiffeId], int] = {}
         """Which serial each workload got last. Bounded by the workloads that there ever were on this node."""
@@ -113,6 +115,10 @@ class Spire:
                 if trust is not self._trust:
                     self._trust = trust
                     news(bundle)
+        others = self._federated(response, faults)
+        if others != self._others:
+            self._others = others
+            news(Federation(others))
         before, self._offered = self._offered, {}
         for svid in response.svids:
             try:
@@ -146,6 +152,19 @@ class Spire:
         except BundleFault as fault:
             faults.append(str(fault))
         return None
+
+    def _federated(self, response: Response, faults: list[str]) -> tuple[Bundle, ...]:
+        """Read the roots of other trust domains. One that cannot be used is as before."""
+        known = {one.trust_domain: one for one in self._others}
+        found = []
+        for said, der in response.federated.items():
+            name = said.removeprefix("spiffe://").rstrip("/")
+            try:
+                found.append(make_bundle(name, tuple(read(one) for one in certificates(der))))
+            except (Refused, WireError, BundleFault, SpiffeFault) as wrong:
+                faults.append(f"the roots of {ascii(said)[:200]}: {wrong}")
+                found += [known[name]] if name in known else []
+        return tuple(sorted(found, key=lambda one: one.trust_domain))
 
     def _issued(self, svid: Svid) -> Issued:
         spiffe_id = parse(svid.spiffe_id)

@@ -15,10 +15,10 @@ from meshtrio.identity.chain import verify
 from meshtrio.identity.spiffe import parse
 from meshtrio.identity.trust import Trust
 from meshtrio.issuers import spire
-from meshtrio.issuers.issuer import Issued, IssueError, Wanted
+from meshtrio.issuers.issuer import Federation, Issued, IssueError, Wanted
 from meshtrio.issuers.spire import Spire
 from tests.support.identities import DAY_S, leaf, root, signing
-from tests.support.spire import SpireAgent, offer, private, svid
+from tests.support.spire import SpireAgent, federated, offer, private, svid
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("grpc") is None, reason="no grpcio")
 
@@ -41,6 +41,7 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SpireAgen
 class Node:
     def __init__(self, path: Path) -> None:
         self.told: list[Bundle | Issued] = []
+        self.federations: list[Federation] = []
         self.ahead_s = 0.0
         settings = Identity(source="spire", trust_domain="td", spire_socket=str(path))
         self.issuer = Spire(lambda: settings, lambda: time.time() + self.ahead_s)
@@ -53,6 +54,12 @@ class Node:
         with pytest.raises(IssueError) as caught:
             await self.get(spiffe_id)
         return str(caught.value)
+
+    def hear(self, news: Bundle | Federation | Issued) -> None:
+        if isinstance(news, Federation):
+            self.federations.append(news)
+        else:
+            self.told.append(news)
 
     async def until(self, number: int) -> None:
         with trio.fail_after(10):
@@ -69,7 +76,7 @@ class Node:
 async def running(path: Path) -> AsyncIterator[Node]:
     node = Node(path)
     async with trio.open_nursery() as nursery:
-        await nursery.start(node.issuer.run, node.told.append)
+        await nursery.start(node.issuer.run, node.hear)
         yield node
         nursery.cancel_scope.cancel()
 
@@ -117,6 +124,35 @@ async def test_another_root_is_pushed(agent: SpireAgent) -> None:
         await node.until(3)
         assert isinstance(node.told[1], Bundle) and node.told[1].anchors == (fresh.certificate,)
         assert isinstance(node.told[2], Issued)
+
+
+async def test_other_trust_domains_are_those_that_it_federates_with(agent: SpireAgent) -> None:
+    def named(*others: bytes) -> bytes:
+        return offer(BELOW, ROOT, AT, WEB, others=others)
+
+    def roots(name: str, number: int = 1, say: str = "spiffe://{}") -> bytes:
+        return federated(say.format(name), root(name, number, AT).certificate.der)
+
+    async def heard(number: int) -> dict[str, int]:
+        with trio.fail_after(10):
+            while len(node.federations) < number:
+                await trio.sleep(0.01)
+        return {one.trust_domain: len(one.anchors) for one in node.federations[-1].bundles}
+
+    agent.offer(named(roots("other"), roots("third", say="{}")))
+    async with running(agent.path) as node:
+        assert await heard(1) == {"other": 1, "third": 1}
+        first = node.federations[0].bundles
+        # One that cannot be used is as before; one that is named no more is believed no more.
+        agent.offer(named(federated("spiffe://other", b"garbage"), roots("x", say="spiffe://UPPER!")))
+        assert await heard(2) == {"other": 1}
+        assert node.federations[1].bundles == first[:1]
+        agent.offer(named(roots("other", 2)))
+        assert await heard(3) == {"other": 1}
+        assert node.federations[2].bundles != first[:1]
+        await node.get()
+        agent.offer(named())
+        assert await heard(4) == {}
 
 
 async def test_what_is_not_renewed_is_not_given_as_new(agent: SpireAgent) -> None:

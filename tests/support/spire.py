@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Self
 
@@ -35,14 +36,27 @@ def svid(spiffe_id: str, chain: bytes, bundle: bytes, own: bytes | None = None) 
     return field(1, b"".join(field(number, part) for number, part in enumerate(parts, 1)))
 
 
-def offer(authority: Authority, root: Authority, at: float, *ids: str, number: int = 77) -> bytes:
-    """Write a response with an SVID for each id."""
+def federated(trust_domain: str, roots: bytes) -> bytes:
+    """Write the roots of another trust domain as a field of a response."""
+    return field(3, field(1, trust_domain.encode()) + field(2, roots))
+
+
+def offer(
+    authority: Authority,
+    root: Authority,
+    at: float,
+    *ids: str,
+    number: int = 77,
+    others: Iterable[bytes] | None = None,
+) -> bytes:
+    """Write a response with an SVID for each id, and another trust domain unless `others` says which."""
     made = b""
     for spiffe_id in ids:
         own = leaf(authority, spiffe_id, number, at)
         chain = own.der + b"".join(one.der for one in authority.chain)
         made += svid(spiffe_id, chain, root.certificate.der)
-    return made + field(3, field(1, b"spiffe://other") + field(2, signing("other").certificate.der))
+    usual = (federated("spiffe://other", signing("other").certificate.der),)
+    return made + b"".join(usual if others is None else others)
 
 
 class SpireAgent:
