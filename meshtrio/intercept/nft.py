@@ -44,7 +44,12 @@ async def release(workload: str, netns_fd: int | None = None) -> bool:
 
 async def remove(workload: str, netns_fd: int | None = None) -> bool:
     """Delete the workload's table with all that is in it. False if there is none."""
-    return await _CHILD.send(request.Remove(workload), netns_fd, answer=bool)
+    return await remove_all((workload,), netns_fd) > 0
+
+
+async def remove_all(workloads: Collection[str], netns_fd: int | None = None) -> int:
+    """Delete the tables of these workloads, all at once; say how many there were."""
+    return await _CHILD.send(request.Remove(tuple(workloads)), netns_fd, answer=int)
 
 
 async def counters(workload: str, netns_fd: int | None = None) -> dict[str, Count]:

@@ -53,10 +53,8 @@ def act(errand: request.Errand) -> object:
                 return _update(kernel, sets)
             case request.Release(workload):
                 return _release(kernel, table_name(workload))
-            case request.Remove(workload):
-                return _commit_if_there(
-                    kernel, table_name(workload), [message.delete_table(table_name(workload))]
-                )
+            case request.Remove(workloads):
+                return _remove(kernel, {table_name(workload) for workload in workloads})
             case request.Counters(workload):
                 return _counters(kernel, table_name(workload))
             case request.Tables():
@@ -128,11 +126,22 @@ def _update(kernel: Conversation, sets: Any) -> int:
     return sum(len(keys.keys) for keys in wanted)
 
 
+def _there(kernel: Conversation) -> set[str]:
+    return {TABLE_PREFIX + found.workload for found in _tables(kernel)}
+
+
 def _commit_if_there(kernel: Conversation, table: str, steps: list[Message]) -> bool:
-    if table not in {TABLE_PREFIX + found.workload for found in _tables(kernel)}:
+    if table not in _there(kernel):
         return False
     kernel.commit(steps)
     return True
+
+
+def _remove(kernel: Conversation, tables: set[str]) -> int:
+    going = sorted(tables & _there(kernel))
+    if going:
+        kernel.commit([message.delete_table(table) for table in going])
+    return len(going)
 
 
 def _release(kernel: Conversation, table: str) -> bool:

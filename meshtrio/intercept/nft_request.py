@@ -54,9 +54,9 @@ class Release(msgspec.Struct, frozen=True, tag=True):
 
 
 class Remove(msgspec.Struct, frozen=True, tag=True):
-    """Delete the workload's table."""
+    """Delete the tables of these workloads, those that there are."""
 
-    workload: str
+    workloads: tuple[str, ...]
 
 
 class Counters(msgspec.Struct, frozen=True, tag=True):

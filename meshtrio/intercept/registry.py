@@ -150,7 +150,8 @@ class Registry:
 
     async def adopt(self) -> list[str]:
         """Catch again what a predecessor left on the list; say what could not be. Those remains go."""
-        lost = []
+        lost: list[Kept] = []
+        why = []
         # Not written while it is worked off: a crash in the middle must not shorten it.
         path, self.list_path = self.list_path, None
         for kept in read_list(path):
@@ -158,12 +159,13 @@ class Registry:
                 kept.check()
                 workload = await self.add(kept.spec, number=kept.id)
             except (WorkloadError, OSError) as gone:
-                lost.append(f"{kept.spec.name}: {gone}")
-                await self._sweep(kept)
+                lost.append(kept)
+                why.append(f"{kept.spec.name}: {gone}")
                 continue
             if kept.rung == "nft" and workload.rung == "ebpf":
                 with contextlib.suppress(ErrandRefused):
                     await nft.remove(kept.spec.name, workload.site.descriptor)
+        await self._sweep(lost)
         self.list_path = path
         write_list(path, list(self))
         known = {str(workload.id) for workload in self}
@@ -176,21 +178,28 @@ class Registry:
             for folder in list(pinned_folders(kernel.pins, "netns")):
                 if folder.name not in sites:
                     remove_pins(folder)
-        return lost
+        return why
 
-    async def _sweep(self, kept: Kept) -> None:
-        """Take away the rules and the routing of a workload that is lost, if its namespace is still there."""
+    async def _sweep(self, lost: list[Kept]) -> None:
+        """Take away rules and routing of workloads that are lost, where their namespaces are still there.
+
+        One errand a namespace: after a crash most pods of a node may have been replaced.
+        """
         async with self._changing:
-            with contextlib.suppress(WorkloadError, ErrandRefused, OSError):
-                kept.check()
-                site = self._site(kept.spec)
-                try:
-                    await nft.remove(kept.spec.name, site.descriptor)
-                finally:
-                    if not site.users:
-                        # As if it were ours, so that it goes unless another agent's workload is there.
-                        site.routed = True
-                        await self._release(site)
+            names: dict[NetnsSite, list[str]] = {}
+            for kept in lost:
+                with contextlib.suppress(WorkloadError, OSError):
+                    kept.check()
+                    names.setdefault(self._site(kept.spec), []).append(kept.spec.name)
+            for site, those in names.items():
+                with contextlib.suppress(ErrandRefused, OSError):
+                    try:
+                        await nft.remove_all(those, site.descriptor)
+                    finally:
+                        if not site.users:
+                            # As if it were ours, so that it goes unless another agent's workload is there.
+                            site.routed = True
+                            await self._release(site)
 
     def let_go(self) -> None:
         """Close our descriptors only; what is pinned goes on catching."""

@@ -25,7 +25,7 @@ def test_a_refusal_is_a_sentence(refusal: request.Refusal, text: str) -> None:
     [
         request.Update(Sets(workload="w", ports=(1, 2))),
         request.Release("w"),
-        request.Remove("w"),
+        request.Remove(("w", "v")),
         request.Counters("w"),
         request.Tables(),
         request.Cleanup(("1.1",)),

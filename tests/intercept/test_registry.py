@@ -316,40 +316,6 @@ async def test_a_successor_finds_what_is_on_the_list(
         second.unpin()
 
 
-async def test_what_cannot_be_adopted_is_named_and_its_remains_go(
-    kernel: Kernel, place: Place, bpffs: Path, tmp_path: Path
-) -> None:
-    """A namespace that was replaced by another one under the same path, and a cgroup that has gone."""
-    path = tmp_path / "netns"
-    path.symlink_to(path_of(place.space))
-    with another(kernel, bpffs) as first, Namespace() as replacement:
-        async with node(first, show_callers=True) as crashed:
-            crashed.registry.list_path = tmp_path / "workloads.json"
-            with another_place(place.space) as doomed:
-                await crashed.registry.add(Spec(name="pod", cgroup=str(place.group), netns=str(path)))
-                await crashed.registry.add(doomed.spec("doomed"))
-                crashed.registry.let_go()
-                crashed.registry._workloads.clear()
-                crashed.registry._sites.clear()
-                crashed.told.clear()
-        path.unlink()
-        path.symlink_to(path_of(replacement))
-        with another(kernel, bpffs) as second:
-            async with node(second) as made:
-                made.registry.list_path = tmp_path / "workloads.json"
-                lost = await made.registry.adopt()
-                assert len(lost) == 2
-                assert f"pod: the network namespace {path} has been replaced" in lost[0]
-                assert "not a cgroup v2" in lost[1]
-                assert len(made.registry) == 0
-            with trio.fail_after(5):
-                while place.remains():  # the kernel frees links in its own time
-                    await trio.sleep(0.05)
-            assert remains(replacement) == []
-            assert list(pinned_folders(bpffs, "links")) == list(pinned_folders(bpffs, "netns")) == []
-            second.unpin()
-
-
 async def test_what_a_predecessor_had_on_the_other_rung_goes(
     kernel: Kernel, place: Place, tmp_path: Path
 ) -> None:
