@@ -5,6 +5,9 @@ import click
 from meshtrio.cli.options import absolute, config_option, configured, control_option, set_option
 from meshtrio.cli.process import raise_descriptor_limit, require_privilege
 
+DESCRIPTORS = 1 << 20
+"""As many as the unit for systemd gives: ten or so a workload here, two a connection in a worker."""
+
 HELP = """Run the agent of this machine: it catches the connections of its workloads, and carries them
 to the services of its catalog.
 
@@ -34,7 +37,7 @@ def agent(config_file: str | None, settings: tuple[tuple[str, str], ...], **give
     flags = flags_of(given) | dict(settings)
     _, path = configured(config_file, flags)
     require_privilege("agent")
-    raise_descriptor_limit()
+    raise_descriptor_limit(DESCRIPTORS)
     from meshtrio.agent_process import begin
 
     # The command line's libraries would stay with the agent for life; so it becomes another program.

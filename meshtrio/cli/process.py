@@ -3,6 +3,7 @@
 Knows no commands. Reads /proc, because Python changes some of it while it starts.
 """
 
+import contextlib
 import os
 import resource
 
@@ -32,9 +33,17 @@ def require_privilege(command: str) -> None:
     )
 
 
-def raise_descriptor_limit() -> int:
-    """Let this process open as many descriptors as it may, and return how many it could before."""
+def raise_descriptor_limit(wanted: int = 0) -> int:
+    """Let this process open as many descriptors as it may, and return how many it could before.
+
+    `wanted` raises what it may, where root is allowed that (CAP_SYS_RESOURCE) and the kernel has as many
+    (fs.nr_open).
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < wanted:
+        with contextlib.suppress(ValueError, OSError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, wanted))
+            return soft
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return soft

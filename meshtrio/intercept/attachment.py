@@ -10,6 +10,7 @@ import errno
 import os
 import socket
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 
 from meshtrio.intercept import bpf, cgroup
@@ -34,6 +35,7 @@ class CgroupHooks:
         self._kernel = kernel
         self._pins = pins
         self._links: list[int] = []
+        """Those that are not pinned, in the order in which they were attached."""
         self.path = path
         self._cgroup_id = cgroup.identifier(path)
         directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -58,6 +60,9 @@ class CgroupHooks:
 
     def detach(self) -> None:
         """Take the hooks away: the connect hooks first, so that nothing is sent to a door that closes."""
+        for name in CGROUP_HOOKS if self._pins else ():
+            with contextlib.suppress(OSError):
+                self._links.append(bpf.open_pinned(f"{self._pins}/{name}"))
         for link in reversed(self._links):
             with contextlib.suppress(OSError):
                 bpf.detach_link(link)
@@ -72,7 +77,7 @@ class CgroupHooks:
             remove_pins(self._pins)
 
     def let_go(self) -> None:
-        """Close the descriptors. Pinned links stay attached; held ones go."""
+        """Close the descriptors, if there are any. Pinned links stay attached; held ones go."""
         for link in self._links:
             os.close(link)
         self._links.clear()
@@ -83,13 +88,16 @@ class CgroupHooks:
         if pinned and Path(pinned).exists():
             link = bpf.open_pinned(pinned)
             if bpf.link_target(link) == self._cgroup_id:
-                self._links.append(link)
-                bpf.update_link(link, program)
+                with _closing(link):
+                    bpf.update_link(link, program)
                 return
             _drop(link, Path(pinned))
         link = bpf.create_link(program, directory, attach_type)
-        self._links.append(link)
-        if pinned:
+        if pinned is None:
+            self._links.append(link)
+            return
+        # Held by its pin alone: a dozen descriptors a workload are too many for a thousand of them.
+        with _closing(link):
             bpf.pin(link, pinned)
 
 
@@ -168,6 +176,14 @@ class NetnsHook:
         self._link = bpf.create_link(program, netns.descriptor, INBOUND.attach_type)
         if pinned:
             bpf.pin(self._link, str(pinned))
+
+
+@contextlib.contextmanager
+def _closing(descriptor: int) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def remove_pins(folder: Path) -> None:

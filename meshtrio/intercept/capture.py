@@ -103,9 +103,6 @@ class EbpfCapture:
         self._hooks.let_go()
         self.outbound.close()
 
-    async def refresh(self, surroundings: Surroundings) -> None:
-        """Nothing to do: exclusions and services are in maps that all hooks share."""
-
     def _words(self, doors: Doors) -> WorkloadWords:
         dns = self._dns
         return WorkloadWords(

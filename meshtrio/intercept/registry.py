@@ -13,6 +13,7 @@ import trio
 
 from meshtrio.intercept import cgroup, nft
 from meshtrio.intercept.attachment import remove_pins
+from meshtrio.intercept.capture import NftCapture
 from meshtrio.intercept.catcher import UNDO_S, Catcher
 from meshtrio.intercept.cgroup import CgroupError
 from meshtrio.intercept.doors import DoorError
@@ -42,7 +43,7 @@ class Registry:
         self.list_path: Path | None = None
         self.entering: Callable[[int, Spec], Awaitable[None]] = _unheard
         """Called before a workload is caught, which waits for it."""
-        self.left: Callable[[int], None] = _unnoticed
+        self.left: Callable[[int], None] = lambda number: None
         """Called when a workload is caught no more and has gone, also if it could not be caught at all."""
 
     def __iter__(self) -> Iterator[Workload]:
@@ -135,9 +136,11 @@ class Registry:
             )
 
     async def refresh(self) -> None:
-        """Let each capture follow what has changed around it. Raises what one of them met, after all."""
+        """Let captures by rules follow what changes around them. Raises what one of them met, after all."""
         met: Exception | None = None
         for workload in self:
+            if not isinstance(workload.capture, NftCapture):
+                continue  # hooks share what changes
             # Not while it is being removed: its rules would come back.
             async with self._changing:
                 if self._workloads.get(workload.spec.name) is workload:
@@ -243,7 +246,3 @@ class Registry:
 
 async def _unheard(number: int, spec: Spec) -> None:
     """Nobody wants to know who comes."""
-
-
-def _unnoticed(number: int) -> None:
-    """Nobody wants to know who goes."""

@@ -90,6 +90,8 @@ class Workload(msgspec.Struct):
     """Where its queries for names go."""
     why_no_dns: str = ""
     """Why they go nowhere else, if that was wanted."""
+    kept: bytes = b""
+    """As the list on disk has it. Nothing of that changes while it is caught."""
 
     @property
     def rung(self) -> Rung:
@@ -105,10 +107,11 @@ def write_list(path: Path | None, workloads: list[Workload]) -> None:
     """
     if path is None:
         return
-    kept = [Kept(_placed(one), one.id, one.site.netns.inode, one.rung) for one in workloads]
+    for one in workloads:
+        one.kept = one.kept or msgspec.json.encode(Kept(_placed(one), one.id, one.site.netns.inode, one.rung))
     fresh = path.with_suffix(f".{os.getpid()}")
     try:
-        fresh.write_bytes(msgspec.json.encode(kept))
+        fresh.write_bytes(b"[" + b",\n".join(one.kept for one in workloads) + b"]\n")
         fresh.replace(path)
     except OSError as cause:
         log.warning("the list of workloads cannot be written", path=str(path), why=cause.strerror)

@@ -4,12 +4,16 @@ import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from meshtrio.cli import process
 from meshtrio.cli.complaint import Complaint
 from tests.support.tree import TREE
+
+SYS_RESOURCE = 24
+"""CAP_SYS_RESOURCE, as in linux/capability.h."""
 
 
 def inside(code: str, **options: object) -> str:
@@ -26,6 +30,17 @@ def test_the_soft_limit_becomes_the_hard_one_and_is_remembered() -> None:
     )
     assert inside(code) == "64 (256, 256) 256"
     assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] > 0
+
+
+def test_who_may_gets_more_than_the_hard_limit_and_nobody_more_than_the_kernel_has() -> None:
+    code = (
+        "import resource as r\nr.setrlimit(r.RLIMIT_NOFILE, (64, 256))\n"
+        "print(raise_descriptor_limit(2048), r.getrlimit(r.RLIMIT_NOFILE))\n"
+        "print(raise_descriptor_limit(1 << 40), r.getrlimit(r.RLIMIT_NOFILE))"
+    )
+    have = int(Path("/proc/self/status").read_text().partition("CapEff:")[2].split()[0], 16)
+    most = 2048 if have >> SYS_RESOURCE & 1 else 256
+    assert inside(code) == f"64 ({most}, {most})\n{most} ({most}, {most})"
 
 
 def test_the_first_environment_is_not_what_python_made_of_it() -> None:

@@ -13,7 +13,8 @@ from meshtrio.intercept.workload import Kept, Spec, WorkloadError, read_list, wr
 def of(name: str, *, number: int, cgroup: Path | None, inode: int = 77, **spec: Any) -> Any:
     """A caught workload, as far as the list looks at it."""
     site = SimpleNamespace(netns=SimpleNamespace(inode=inode))
-    return SimpleNamespace(spec=Spec(name=name, **spec), id=number, cgroup=cgroup, site=site, rung="nft")
+    spec_made = Spec(name=name, **spec)
+    return SimpleNamespace(spec=spec_made, id=number, cgroup=cgroup, site=site, rung="nft", kept=b"")
 
 
 def test_a_list_reads_as_it_was_written_with_the_cgroups_that_were_made(tmp_path: Path) -> None:
