@@ -119,6 +119,12 @@ static __always_inline void payload(struct bpf_sock_ops *ctx, const struct flow 
 	ended->received = received;
 }
 
+/* Whether the member may be at fault: it was not reached, or let go before it said anything. */
+static __always_inline int has_failed(const struct ended *ended)
+{
+	return ended->state == BPF_TCP_SYN_SENT || !(ended->received || ended->flags & FLOW_RELEASED);
+}
+
 static __always_inline void direct_ends(struct bpf_sock_ops *ctx, struct flow *flow, struct member *member,
 					__u32 state)
 {
@@ -144,11 +150,13 @@ static __always_inline void direct_ends(struct bpf_sock_ops *ctx, struct flow *f
 	ended.state = state;
 	ended.flags = (flow->flags & FLOW_RELEASED) | (ctx->total_retrans ? FLOW_RETRANSMITTED : 0);
 	direct_live.delete(&cookie);
-	if (direct_ended.push(&ended, 0))
+	/* The agent looks often enough by itself; a failure is told at once, for the next may be one too. */
+	if (direct_ended.ringbuf_output(&ended, sizeof(ended), has_failed(&ended) ? BPF_RB_FORCE_WAKEUP
+										  : BPF_RB_NO_WAKEUP))
 		count(FULL_ENDED);
 }
 
-/* Follow a direct connection: at its begin, and at its end, each once. */
+/* Follow a direct connection: at its begin, when it stands, and at its end, each once. */
 static __always_inline void direct_changes(struct bpf_sock_ops *ctx, struct flow *flow)
 {
 	struct member_key key = { .service = flow->destination, .member = flow->member };
@@ -157,6 +165,12 @@ static __always_inline void direct_changes(struct bpf_sock_ops *ctx, struct flow
 	if (ctx->op == BPF_SOCK_OPS_TCP_CONNECT_CB) {
 		member = direct_members.lookup(&key);
 		direct_begins(ctx, flow, member);
+		return;
+	}
+	if (ctx->op == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB) {
+		member = direct_members.lookup(&key);
+		if (member && flow->flags & FLOW_ACTIVE)
+			__sync_fetch_and_add(&member->established, 1);
 		return;
 	}
 	if (ctx->args[1] == BPF_TCP_FIN_WAIT2)

@@ -12,6 +12,7 @@
 int sockops(struct bpf_sock_ops *ctx)
 {
 	int connecting = ctx->op == BPF_SOCK_OPS_TCP_CONNECT_CB;
+	int stands = ctx->op == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB;
 	int changed = ctx->op == BPF_SOCK_OPS_STATE_CB;
 	int failed = changed && ctx->args[0] == BPF_TCP_SYN_SENT && ctx->args[1] == BPF_TCP_CLOSE;
 	struct place place = {};
@@ -19,7 +20,8 @@ int sockops(struct bpf_sock_ops *ctx)
 	struct flow *flow;
 
 	/* Of the changes of a state two matter (direct.c); for the others a connection should not pay. */
-	if (!connecting && !(changed && (ctx->args[1] == BPF_TCP_CLOSE || ctx->args[1] == BPF_TCP_FIN_WAIT2)))
+	if (!connecting && !stands &&
+	    !(changed && (ctx->args[1] == BPF_TCP_CLOSE || ctx->args[1] == BPF_TCP_FIN_WAIT2)))
 		return 1;
 	sk = ctx->sk;
 	if (!sk)

@@ -1,4 +1,4 @@
-"""Shell. The agent's part in breakers: what one worker saw, all hear; and what an operator says.
+"""Shell. The agent's part in breakers: what one worker or the hooks saw, all hear; and what an operator says.
 
 Counts go on to the other workers as they come, and are added up while one does not read. What breakers came
 to stands in the table of the fleet, so that a worker which is started again knows it. Decides nothing.
@@ -33,14 +33,14 @@ class BreakerBoard:
         self.untold = 0
         """How many counts were not told because too many were waiting."""
 
-    def hear(self, seat: Seat, seen: Observed) -> None:
-        """Take what a worker saw, and let the others know."""
+    def hear(self, seat: Seat | None, seen: Observed) -> None:
+        """Take what a worker saw (None: hooks did), and let the others know."""
         now = self.clock()
         absurd = self.board.absurd
         for port in self.board.hear(seen.stands, now):
             self._tell(port)
         if self.board.absurd > absurd:
-            log.rarely("a worker told of breakers what cannot be", worker=seat.number)
+            log.rarely("a worker told of breakers what cannot be", worker=seat.number if seat else None)
         if seen.counts:
             for other in self._fleet.seats:
                 # Who is just being started has no use for what was before.

@@ -5,7 +5,7 @@ are direct, or why.
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import trio
 
@@ -20,7 +20,10 @@ from meshtrio.observe.direct_ends import outcome_of, shown, tally_of
 from meshtrio.outcome import Outcome
 
 READ_S = 0.2
-"""How often ended connections are read. The hooks keep 8,192 of them: 40,000 a second are listed."""
+"""How often ended connections are read if none fails. The hooks keep 8,192 of them: 40,000 a second are
+listed."""
+PAUSE_S = 0.02
+"""How long others have their turn after reading, however many fail."""
 AT_ONCE = 512
 """So many are read before others have their turn."""
 LIVE_LISTED = 5000
@@ -49,23 +52,31 @@ class DirectBook:
         self._tell = tell
         self._names: dict[int, str] = {}
         self._cut: set[int] = set()
+        self.saw: Callable[[Sequence[DirectEnded]], object] = len
+        """Called with connections that have ended, but for those that we have ended."""
 
     def enter(self, number: int, name: str) -> None:
         """Know a workload by its name, until it leaves."""
         self._names[number] = name
 
     async def keep_reading(self) -> None:
-        """Tell of connections that have ended, until cancelled."""
+        """Tell of connections that have ended, of those that failed at once, until cancelled."""
         while True:
-            await trio.sleep(READ_S)
+            with trio.move_on_after(READ_S):
+                if self.maps is None:
+                    await trio.sleep_forever()
+                await trio.lowlevel.wait_readable(self.maps.failing)
             while self.read() == AT_ONCE:
                 await trio.lowlevel.checkpoint()
+            await trio.sleep(PAUSE_S)
 
     def read(self) -> int:
         """Tell of connections that have ended, some at most; say how many."""
         ended = self.maps.ended(AT_ONCE) if self.maps is not None else []
         if ended:
+            unasked = [one for one in ended if one.cookie not in self._cut]
             self._end([self._ended(one) for one in ended])
+            self.saw(unasked)
         return len(ended)
 
     def live(self) -> tuple[list[Connection], int]:

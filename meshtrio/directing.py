@@ -1,5 +1,6 @@
 """Shell. All that an agent does about direct services: which are, what becomes of their connections, what is
-shown of both. Knows its two halves (direct_keeper.py, direct_book.py), and decides nothing itself.
+shown of both. Knows its parts (direct_keeper.py, direct_book.py, direct_breakers.py), and decides nothing
+itself.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,14 +9,15 @@ import trio
 from msgspec.structs import replace
 
 from meshtrio.address import Address
-from meshtrio.balance.breaker_table import State
 from meshtrio.balance.eligible import sorted_out
 from meshtrio.balance.settings import traffic_of
 from meshtrio.breaker_board import BreakerBoard
 from meshtrio.catalog.service import Endpoint, Service, ServicePort
 from meshtrio.config.schema import Config
+from meshtrio.config.traffic import Settings
 from meshtrio.config.wishes import NO_WISHES
 from meshtrio.direct_book import DirectBook
+from meshtrio.direct_breakers import DirectBreakers
 from meshtrio.direct_keeper import DirectKeeper
 from meshtrio.intercept.direct_maps import DirectMaps
 from meshtrio.intercept.kernel import Kernel
@@ -30,30 +32,31 @@ from meshtrio.route.directness import Asked, asked_of
 OFF = Asked()
 LOOK_S = 5.0
 """How often is judged anew what changes without news of the catalog."""
+MOVE_S = 0.25
+"""How often is looked what time alone has changed: a breaker that is due."""
 
 
 class Directing:
     """Direct services and their connections."""
 
-    def __init__(self, config: Config, publisher: Publisher, registry: Registry, sums: Sums) -> None:
+    def __init__(
+        self, config: Config, publisher: Publisher, registry: Registry, sums: Sums, *, board: BreakerBoard
+    ) -> None:
         """Begin without a kernel: everything is relayed until `use`."""
         self._config = config
         self._publisher = publisher
         self._registry = registry
         self._ports: Ports | None = None
-        self._breakers: BreakerBoard | None = None
         near = Nearby(lambda: self._spaces().values(), lambda: self._ports)
         self._keeper = DirectKeeper(publisher, config, self, near)
         self._book = DirectBook(self._spaces, self._keeper.names, sums.add)
+        self._breakers = DirectBreakers(board, lambda: publisher.snapshot, self._settings, self._established)
+        self._breakers.changed = lambda key: self._keeper.follow([key])
+        self._book.saw = self._breakers.saw
         self.way = self._keeper.way
         self.live = self._book.live
         self.enter = self._book.enter
         self.leave = self._book.leave
-
-    def heed(self, breakers: BreakerBoard) -> None:
-        """Leave to workers, from now on, what a breaker or an operator keeps connections from."""
-        self._breakers = breakers
-        breakers.changed = lambda port: self._keeper.follow([port.rpartition(":")[0]])
 
     def use(self, kernel: Kernel) -> None:
         """Use this kernel's maps from now on; what a predecessor left in them holds on for now."""
@@ -73,10 +76,21 @@ class Directing:
         self._keeper.reconcile()
         async with trio.open_nursery() as both:
             both.start_soon(self._book.keep_reading)
+            both.start_soon(self._keep_moving)
             while True:
                 await trio.sleep(LOOK_S)
+                self._breakers.look_again()
                 self._keeper.look_again()
                 self._keeper.sweep()
+
+    async def _keep_moving(self) -> None:
+        while True:
+            await trio.sleep(MOVE_S)
+            self.move_on()
+
+    def move_on(self) -> None:
+        """Let the maps follow what time alone has changed."""
+        self._breakers.move_on()
 
     def close(self, wanted: str) -> int:
         """End the direct connections to a service ("namespace/name") or an endpoint ("ip:port"); how many.
@@ -118,25 +132,21 @@ class Directing:
         traffic = self._config.traffic
         if traffic.direct == "off" and not traffic.rules and service.wishes is NO_WISHES:
             return OFF  # as most are, and asking for more costs 20 us each
-        return replace(
-            asked_of(traffic_of(traffic, service, port.name)), broken=self._is_broken(service, port)
-        )
-
-    def _is_broken(self, service: Service, port: ServicePort) -> bool:
-        """Say whether a breaker of an endpoint that there is now is not closed, or an operator holds one."""
-        known = self._breakers.board.ports.get(f"{service.key}:{port.name}") if self._breakers else None
-        if known is None or self._breakers is None:
-            return False
-        now = self._breakers.clock()
-        return bool(known.forced) or any(
-            known.state(one.id, now) is not State.CLOSED for one in port.endpoints
-        )
+        asked = asked_of(self._settings(service, port))
+        return replace(asked, proving=True) if self._breakers.is_proving(service, port) else asked
 
     def usable(self, service: Service, port: ServicePort) -> Sequence[Endpoint]:
         """Return the endpoints among which workers would pick first, but that nobody starts slowly."""
-        settings = traffic_of(self._config.traffic, service, port.name)
-        found = sorted_out(port.endpoints, settings, zone=self._config.zone, blocked=())
+        settings, blocked = self._settings(service, port), self._breakers.blocked(service, port)
+        found = sorted_out(port.endpoints, settings, zone=self._config.zone, blocked=blocked)
         return (*found.chosen, *found.far)
+
+    def _settings(self, service: Service, port: ServicePort) -> Settings:
+        return traffic_of(self._config.traffic, service, port.name)
+
+    def _established(self, service: Address, member: Address) -> int:
+        maps = self._keeper.maps
+        return maps.established(service, member) if maps is not None else 0
 
     def _spaces(self) -> Mapping[int, Netns]:
         return {one.site.netns.id: one.site.netns for one in self._registry}

@@ -77,22 +77,21 @@ class Upkeep:
         datacenter = config.discovery.consul.datacenter
         naming = Naming(Resolver(lambda: publisher.snapshot, config.dns, datacenter=datacenter))
         catcher = Catcher(rules, tell=self._tell, dns_opened=naming.opened, dns_closed=naming.closed)
-        registry, sums = Registry(catcher), Sums()
+        registry, sums, breakers = Registry(catcher), Sums(), BreakerBoard(fleet)
         self.parts = Parts(
             config=config,
             fleet=fleet,
-            breakers=BreakerBoard(fleet),
+            breakers=breakers,
             publisher=publisher,
             sources=Sources(config, publisher, self._published, private=setting.private),
             naming=naming,
             identities=Identities(config.identity, fleet.tell),
             registry=registry,
-            direct=Directing(config, publisher, registry, sums),
+            direct=Directing(config, publisher, registry, sums, board=breakers),
             sums=sums,
             kernel=None,
             config_path=setting.config_path,
         )
-        self.parts.direct.heed(self.parts.breakers)
         registry.entering, registry.left = self._enters, self._left
         audit.set_up(config.identity.audit)
         self._ports: Ports | None = None

@@ -54,18 +54,18 @@ def parts(workers: int = 1, **given: Any) -> Parts:
     fleet = Fleet(workers, hear)
     config, publisher = Config(node="here", log=Log(level="error")), Publisher(fleet.seats)
     registry = Registry(Catcher(RULES, tell=lambda message, descriptors: None))
-    sums = Sums()
+    sums, board = Sums(), BreakerBoard(fleet)
     return Parts(
         **{
             "config": config,
             "fleet": fleet,
-            "breakers": BreakerBoard(fleet),
+            "breakers": board,
             "publisher": publisher,
             "sources": Sources(config, publisher, lambda: None),
             "naming": Naming(Resolver(lambda: publisher.snapshot, config.dns)),
             "identities": Identities(config.identity, lambda subject, message: None),
             "registry": registry,
-            "direct": Directing(config, publisher, registry, sums),
+            "direct": Directing(config, publisher, registry, sums, board=board),
             "sums": sums,
             "kernel": None,
             **given,

@@ -1,5 +1,6 @@
 """World. Which services are direct: the kernel's maps follow catalog, configuration and neighbours."""
 
+import mmap
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -21,7 +22,7 @@ from meshtrio.route.directness import Asked, Relayed, Way
 
 pytestmark = pytest.mark.kernel
 
-HASH, QUEUE, NO_PREALLOC = 1, 22, 1
+HASH, RING, NO_PREALLOC = 1, 27, 1
 PLAIN = Config(identity=Identity(source="off"))
 VIP, VIP6 = "10.96.0.10", "fd00:96::10"
 SIZES = {
@@ -30,16 +31,16 @@ SIZES = {
     "direct_turns": (HASH, 18, 8),
     "direct_members": (HASH, layout.MEMBER_KEY_BYTES, layout.MEMBER_BYTES),
     "direct_live": (HASH, 8, layout.LIVE_BYTES),
-    "direct_ended": (QUEUE, 0, layout.ENDED_BYTES),
 }
 
 
 @pytest.fixture
 def kernel_maps() -> Iterator[dict[str, int]]:
     made = {
-        name: bpf.create_map(kind, name, (key, value, 64), NO_PREALLOC if kind == HASH else 0)
+        name: bpf.create_map(kind, name, (key, value, 64), NO_PREALLOC)
         for name, (kind, key, value) in SIZES.items()
     }
+    made["direct_ended"] = bpf.create_map(RING, "direct_ended", (0, 0, mmap.PAGESIZE))
     yield made
     for descriptor in made.values():
         os.close(descriptor)

@@ -6,13 +6,16 @@ import msgspec
 import pytest
 
 from meshtrio.address import Address
+from meshtrio.balance.breaker_table import WHOLE
 from meshtrio.balance.hearsay import Stand
 from meshtrio.breaker_board import BreakerBoard
 from meshtrio.catalog.service import Endpoint, Service, ServicePort
 from meshtrio.config.schema import Config
 from meshtrio.directing import Directing
 from meshtrio.fleet import Fleet
+from meshtrio.intercept import bpf
 from meshtrio.intercept.catcher import Catcher
+from meshtrio.intercept.direct_layout import SERVICE_BYTES, ServiceWords, slot_key
 from meshtrio.intercept.kernel import Kernel
 from meshtrio.intercept.registry import Registry
 from meshtrio.intercept.workload import Rules
@@ -30,6 +33,9 @@ WEB = Service(
     vips=(VIP.ip,),
     ports=(ServicePort("http", 80, (Endpoint("one", Address.of("10.1.0.1", 8080)),)),),
 )
+ONE, TWO = (Endpoint(name, Address.of(f"10.1.0.{at}", 8080)) for at, name in enumerate(("one", "two")))
+OTHER_VIP = Address.of("10.96.0.11", 80)
+PAIR = Service("pair", vips=(OTHER_VIP.ip,), ports=(ServicePort("http", 80, (ONE, TWO)),))
 
 
 def config(**traffic: Any) -> Config:
@@ -41,10 +47,10 @@ def publisher() -> Publisher:
     return Publisher([])
 
 
-def directing(publisher: Publisher, config: Config) -> Directing:
+def directing(publisher: Publisher, config: Config, board: BreakerBoard | None = None) -> Directing:
     rules = Rules(rung="ebpf", outbound_port=0, inbound_port=0)
     registry = Registry(Catcher(rules, tell=lambda message, descriptors: None))
-    return Directing(config, publisher, registry, Sums())
+    return Directing(config, publisher, registry, Sums(), board=board or BreakerBoard(Fleet(0, unheard)))
 
 
 @pytest.mark.kernel
@@ -86,42 +92,61 @@ def test_what_is_to_be_closed_must_be_a_service_or_an_endpoint(publisher: Publis
 
 
 @pytest.mark.kernel
-def test_what_an_operator_holds_is_left_to_workers(kernel: Kernel, publisher: Publisher) -> None:
-    made = directing(publisher, config(direct="auto", retries={"attempts": 0}))
+def test_what_an_operator_forces_holds_for_direct_connections(kernel: Kernel, publisher: Publisher) -> None:
     board = BreakerBoard(Fleet(0, unheard))
-    made.heed(board)
+    made = directing(publisher, config(direct="auto", retries={"attempts": 0}), board)
     made.use(kernel)
-    publisher.replace(publisher.snapshot.with_services([WEB]))
-    assert made.way("default/web", "http").path == "direct"
-    board.force(["default/web:http"], ["one"], "open")
-    assert made.way("default/web", "http").why == Relayed.BROKEN.value
-    assert made.summary()["services"] == 0
-    board.force(["default/web:http"], ["one"], None)
-    assert made.way("default/web", "http").path == "direct"
+    publisher.replace(publisher.snapshot.with_services([WEB, PAIR]))
+    assert order(kernel) == [ONE.address, TWO.address]
+    board.force(["default/pair:http"], ["one"], "open")
+    assert order(kernel) == [TWO.address]
+    board.force(["default/pair:http"], ["two"], "open")
+    assert made.way("default/pair", "http").why == Relayed.NO_ENDPOINT.value
+    assert made.way("default/web", "http").path == "direct", "another service is none of it"
+    board.force(["default/pair:http"], [WHOLE], "close")
+    assert order(kernel) == [ONE.address, TWO.address]
+    board.force(["default/pair:http"], [WHOLE], None)
+    assert order(kernel) == [ONE.address, TWO.address]
     publisher.replace(publisher.snapshot.with_only([]))
 
 
 @pytest.mark.kernel
-def test_what_is_broken_off_is_left_to_workers_while_it_is_there(
+def test_one_that_workers_opened_is_left_out_tried_by_them_and_let_back(
     kernel: Kernel, publisher: Publisher
 ) -> None:
-    made = directing(publisher, config(direct="auto", retries={"attempts": 0}))
     fleet = Fleet(0, unheard)
-    board = BreakerBoard(fleet)
-    made.heed(board)
+    now = [1000.0]
+    board = BreakerBoard(fleet, lambda: now[0])
+    made = directing(publisher, config(direct="auto", retries={"attempts": 0}), board)
     made.use(kernel)
-    publisher.replace(publisher.snapshot.with_services([WEB]))
-    now = board.clock()
-    for endpoint, is_open, path in (
-        ("gone", True, "direct"),
-        ("one", True, "relay"),
-        ("one", False, "direct"),
-    ):
-        now += 0.001
-        stand = Stand(now, is_open, now + 60 if is_open else 0, 1)
-        board.hear(fleet.seats[0], Observed(stands={"default/web:http": {endpoint: stand}}))
-        assert made.way("default/web", "http").path == path
+    publisher.replace(publisher.snapshot.with_services([PAIR]))
+
+    def hear(endpoint: str, stand: Stand) -> None:
+        board.hear(fleet.seats[0], Observed(stands={"default/pair:http": {endpoint: stand}}))
+
+    hear("gone", Stand(999, True, 1060, 1))
+    assert order(kernel) == [ONE.address, TWO.address]
+    hear("one", Stand(1000, True, 1030, 1))
+    assert order(kernel) == [TWO.address]
+    assert made.way("default/pair", "http").path == "direct"
+    now[0] = 1029.9
+    made.move_on()
+    assert order(kernel) == [TWO.address]
+    now[0] = 1030
+    made.move_on()
+    assert made.way("default/pair", "http").why == Relayed.PROVING.value
+    hear("one", Stand(1031, False, 0, 1))
+    assert order(kernel) == [ONE.address, TWO.address]
     publisher.replace(publisher.snapshot.with_only([]))
+
+
+def order(kernel: Kernel) -> list[Address]:
+    """Return in which order the hooks pick for the pair."""
+    raw = bpf.look_up(kernel.maps["services"], OTHER_VIP.pack(), SERVICE_BYTES)
+    words = ServiceWords.unpack(raw) if raw is not None else ServiceWords()
+    keys = [slot_key(OTHER_VIP, at, words.generation) for at in range(words.slots)]
+    found = [bpf.look_up(kernel.maps["direct_slots"], key, 18) for key in keys]
+    return [Address.unpack(one) for one in found if one is not None]
 
 
 async def unheard(seat: object, message: object) -> None:

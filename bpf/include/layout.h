@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#define LAYOUT_VERSION 3
+#define LAYOUT_VERSION 4
 #define HEARTBEAT_STALE_NS 3000000000ULL
 #define BEAT_OF_DOORS 0		/* slots of `heartbeat`: who serves the doors, */
 #define BEAT_OF_RESOLVER 1	/* and who answers queries for names */
@@ -115,7 +115,8 @@ struct member_key {
 /* What it has carried. */
 struct member {
 	__u64 connections;
-	__u64 failed;	/* of these, those that were never established */
+	__u64 established;	/* of these, those that came to stand */
+	__u64 failed;		/* and those that never did, and have ended */
 	__s64 active;
 	__u64 sent;
 	__u64 received;

@@ -51,9 +51,10 @@ BPF_F_TABLE("hash", struct member_key, struct member, direct_members, 65536, 1 /
  * when the workload's hooks are gone. Full: carried and counted, but not shown; counted as FULL_LIVE. */
 BPF_F_TABLE("hash", __u64, struct live, direct_live, 131072, 1 /* BPF_F_NO_PREALLOC */);
 
-/* Direct connections that have ended, until the agent has read them. Full (no agent, or a slow one):
- * counted as FULL_ENDED; what the members have carried is counted all the same. */
-BPF_QUEUE(direct_ended, struct ended, 8192);
+/* Direct connections that have ended, until the agent has read them: 256 pages of 4096 bytes, for 8192 of
+ * them. Full (no agent, or a slow one): counted as FULL_ENDED; what the members have carried is counted all
+ * the same. */
+BPF_RINGBUF_OUTPUT(direct_ended, 256);
 
 /* Excluded ports (key: direction << 16 | port) and destination networks. Bound by configuration. */
 BPF_TABLE("hash", __u32, __u8, excluded_ports, 4096);

@@ -1,6 +1,4 @@
-"""Shell. Further ways to write and take entries of maps: only where there is none, many at once, the next of
-a queue. A part of bpf.py.
-"""
+"""Shell. Further ways to write entries of maps: only where there is none, many at once. A part of bpf.py."""
 
 import ctypes
 import errno
@@ -50,15 +48,3 @@ def update_each(descriptor: int, entries: Mapping[bytes, bytes]) -> int:
             raise
         return int(struct.unpack_from("<I", at, 32)[0])
     return len(entries)
-
-
-def pop(descriptor: int, value_bytes: int) -> bytes | None:
-    """Take the next value out of a queue; None: it is empty."""
-    value = ctypes.create_string_buffer(value_bytes)
-    try:
-        bpf.call(
-            bpf.MAP_LOOKUP_AND_DELETE, struct.pack("<IIQQQ", descriptor, 0, 0, ctypes.addressof(value), 0)
-        )
-    except FileNotFoundError:
-        return None
-    return value.raw

@@ -14,7 +14,7 @@ from meshtrio.intercept.layout import ADDRESS_BYTES
 SERVICE_BYTES = 8
 SLOT_KEY_BYTES = 24
 MEMBER_KEY_BYTES = 36
-MEMBER_BYTES = 40
+MEMBER_BYTES = 48
 LIVE_BYTES = 80
 ENDED_BYTES = 120
 TURN_BYTES = 8
@@ -22,6 +22,7 @@ COOKIE_BYTES = 8
 FLOW_RELEASED = 2
 FLOW_RETRANSMITTED = 4
 GENERATIONS = 1 << 32
+_MEMBER = "<QQQqQQ"
 SLOTS_BOUND = 65_535
 """What the hooks can count."""
 
@@ -61,20 +62,22 @@ class Carried(msgspec.Struct, frozen=True):
     """`struct member`: what an endpoint has carried for one address of a direct service."""
 
     connections: int = 0
+    established: int = 0
+    """Of these, those that came to stand."""
     failed: int = 0
-    """Of these, those that were never established."""
+    """And those that never did, and have ended."""
     active: int = 0
     sent: int = 0
     received: int = 0
 
     def pack(self) -> bytes:
         """Pack the value of `direct_members`."""
-        return struct.pack("<QQqQQ", self.connections, self.failed, self.active, self.sent, self.received)
+        return struct.pack(_MEMBER, *msgspec.structs.astuple(self))
 
     @classmethod
     def unpack(cls, raw: bytes) -> "Carried":
         """Read it."""
-        return cls(*struct.unpack("<QQqQQ", raw))
+        return cls(*struct.unpack(_MEMBER, raw))
 
 
 class DirectLive(msgspec.Struct, frozen=True):

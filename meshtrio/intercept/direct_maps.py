@@ -9,11 +9,12 @@ import errno
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 
+from msgspec.structs import replace
+
 from meshtrio.address import Address
 from meshtrio.intercept import bpf, bpf_entries
 from meshtrio.intercept.direct_layout import (
     COOKIE_BYTES,
-    ENDED_BYTES,
     GENERATIONS,
     LIVE_BYTES,
     MEMBER_BYTES,
@@ -34,6 +35,7 @@ from meshtrio.intercept.direct_layout import (
     unpack_slot_key,
 )
 from meshtrio.intercept.layout import ADDRESS_BYTES
+from meshtrio.intercept.ringbuf import RingBuffer
 
 
 class NoRoom(Exception):
@@ -50,7 +52,7 @@ class DirectMaps:
         self._turns = maps["direct_turns"]
         self._members = maps["direct_members"]
         self._live = maps["direct_live"]
-        self._ended = maps["direct_ended"]
+        self._ended = RingBuffer(maps["direct_ended"])
         self.standing: dict[Address, ServiceWords] = {}
         """The addresses that are direct now."""
         self._serving: dict[Address, set[Address]] = {}
@@ -113,10 +115,17 @@ class DirectMaps:
 
     def ended(self, most: int) -> list[DirectEnded]:
         """Take out the connections that have ended, so many at most, the oldest first."""
-        found: list[DirectEnded] = []
-        while len(found) < most and (raw := bpf_entries.pop(self._ended, ENDED_BYTES)) is not None:
-            found.append(unpack_ended(raw))
-        return found
+        return list(map(unpack_ended, self._ended.take(most)))
+
+    @property
+    def failing(self) -> int:
+        """A descriptor that wakes whoever waits until it is readable when a connection has failed."""
+        return self._ended.descriptor
+
+    def established(self, service: Address, member: Address) -> int:
+        """Say how many connections of a member came to stand since it serves; 0 if it is not known."""
+        raw = bpf.look_up(self._members, member_key(service, member), MEMBER_BYTES)
+        return Carried.unpack(raw).established if raw is not None else 0
 
     def lose(self, cookie: int, live: DirectLive) -> None:
         """Follow this connection no more: the hooks of its workload are gone, so they will not see its end.
@@ -130,8 +139,7 @@ class DirectMaps:
         raw = bpf.look_up(self._members, key, MEMBER_BYTES)
         if raw is not None:
             was = Carried.unpack(raw)
-            now = Carried(was.connections, was.failed, was.active - 1, was.sent, was.received)
-            bpf.update(self._members, key, now.pack())
+            bpf.update(self._members, key, replace(was, active=was.active - 1).pack())
 
     def sweep(self) -> None:
         """Take out members that have left and whose last connection has ended."""

@@ -35,6 +35,7 @@ _ENDS = {
     CLOSING: (Outcome.CARRIED, Outcome.CARRIED),
 }
 """By the state, how it ended if the process had not let go of the socket before, and if it had."""
+_FAULTS = (Outcome.CONNECT_FAILED, Outcome.CONNECT_TIMEOUT, Outcome.UPSTREAM_RESET)
 
 
 def outcome_of(ended: DirectEnded) -> Outcome:
@@ -45,6 +46,17 @@ def outcome_of(ended: DirectEnded) -> Outcome:
     if outcome is Outcome.CONNECT_FAILED and ended.retransmitted:
         return Outcome.CONNECT_TIMEOUT  # silence; who refuses does that at the first try
     return outcome
+
+
+def is_fault(ended: DirectEnded) -> bool:
+    """Say whether it speaks against the endpoint: it was not reached, or reset before it had said anything.
+
+    Who gives up connecting says nothing, unless there was silence for so long that the SYN was sent twice.
+    """
+    outcome = outcome_of(ended)
+    if outcome is Outcome.CLIENT_RESET:
+        return ended.state == SYN_SENT and ended.retransmitted
+    return outcome in _FAULTS and not ended.received
 
 
 def shown(

@@ -26,7 +26,7 @@ class Relayed(enum.Enum):
     RETRIES = "retries are asked for (retries.attempts), and the kernel tries once"
     LIMITS = "it has limits of its own, which workers keep"
     SLOW_CALLS = "its breaker looks for slow calls (breaker.slow_s)"
-    BROKEN = "a breaker of it is not closed, or is held by an operator"
+    PROVING = "a breaker of it is half open, and workers try its endpoint"
     TLS = "an endpoint is in the mesh, and is called with mutual TLS"
     NO_ENDPOINT = "no endpoint may be used, and workers say so better"
     FAMILY = "no endpoint has an address of its family"
@@ -54,8 +54,8 @@ class Asked(msgspec.Struct, frozen=True):
     """It has limits of its own."""
     slow_s: float = 0.0
     """From when on a call counts as slow."""
-    broken: bool = False
-    """A breaker keeps connections from an endpoint, or may soon."""
+    proving: bool = False
+    """The breaker of an endpoint is half open, and only few connections may go there to prove it."""
 
 
 def asked_of(settings: Settings) -> Asked:
@@ -80,7 +80,7 @@ def wanted_otherwise(asked: Asked) -> Relayed | None:
         (asked.attempts > 0, Relayed.RETRIES),
         (asked.limited, Relayed.LIMITS),
         (asked.slow_s > 0, Relayed.SLOW_CALLS),
-        (asked.broken, Relayed.BROKEN),
+        (asked.proving, Relayed.PROVING),
     )
     return next((why for holds, why in reasons if holds), None)
 

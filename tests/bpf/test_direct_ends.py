@@ -1,5 +1,7 @@
 """World. How direct connections end: each once, with its bytes, and every count comes back to zero."""
 
+import mmap
+import select
 import socket
 import struct
 import threading
@@ -8,7 +10,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 import pytest
 
-from meshtrio.intercept.direct_layout import Pick
+from meshtrio.intercept.direct_layout import ENDED_BYTES, Pick
 from meshtrio.intercept.kernel import Kernel
 from meshtrio.intercept.layout import Reason
 from tests.bpf.app import Failed
@@ -158,8 +160,34 @@ def test_a_refused_connect_is_a_failure_of_its_member(direct: Direct) -> None:
     assert not ended.released
     carried = direct.carried(0)
     assert carried
-    assert (carried.connections, carried.failed, carried.active) == (1, 1, 0)
+    assert (carried.connections, carried.established, carried.failed, carried.active) == (1, 0, 1, 0)
+    assert direct.maps.established(direct.vip, direct.members[0]) == 0
     assert direct.at_rest()
+
+
+def test_one_that_stands_is_counted_at_once(direct: Direct) -> None:
+    direct.pod.dial(direct.vip.host, PORT)
+    carried = direct.carried(0)
+    assert carried
+    assert (carried.connections, carried.established, carried.active) == (1, 1, 1)
+    assert direct.maps.established(direct.vip, direct.members[0]) == 1
+    assert direct.maps.established(direct.vip, direct.vip) == 0, "who is no member has none"
+
+
+def test_a_failure_wakes_who_waits_for_it_and_no_other_end_does(direct: Direct) -> None:
+    waiting = select.epoll()
+    try:
+        waiting.register(direct.maps.failing, select.EPOLLIN | select.EPOLLET)
+        assert waiting.poll(0) == []
+        direct.dial(3)
+        assert direct.at_rest()
+        assert waiting.poll(0) == []
+        direct.doors[0].close()
+        with pytest.raises(Failed, match="ECONNREFUSED"):
+            direct.pod.dial(direct.vip.host, PORT)
+        assert waiting.poll(3) == [(direct.maps.failing, select.EPOLLIN)]
+    finally:
+        waiting.close()
 
 
 def test_a_connect_that_is_given_up_is_counted_back(direct: Direct) -> None:
@@ -278,17 +306,21 @@ def test_what_cannot_be_listed_is_carried_and_counted(kernel: Kernel) -> None:
 
 
 def test_ends_that_nobody_reads_are_counted_as_such(kernel: Kernel) -> None:
-    other = small(kernel, direct_ended=2)
+    other = small(kernel, direct_ended=mmap.PAGESIZE)
+    room = mmap.PAGESIZE // (8 + ENDED_BYTES) - 1  # the last byte of a ring stays free
     try:
         with Namespace() as space, pod_in(other, space) as pod, direct_in(pod, VIP, [HERE]) as direct:
             direct.serve([0])
-            direct.dial(3)
+            direct.dial(room + 1)
             assert direct.at_rest()
-            assert pod.counted() == {Reason.DIRECT: 3, Reason.FULL_ENDED: 1}
-            assert len(direct.maps.ended(10)) == 2
+            assert pod.counted() == {Reason.DIRECT: room + 1, Reason.FULL_ENDED: 1}
+            assert len(direct.maps.ended(1000)) == room
             carried = direct.carried(0)
             assert carried
-            assert carried.connections == 3
+            assert carried.connections == carried.established == room + 1
+            direct.dial(1)
+            assert direct.at_rest()
+            assert len(direct.maps.ended(1000)) == 1, "what was read has made room"
     finally:
         other.close()
 

@@ -144,7 +144,7 @@ def test_an_endpoint_in_the_mesh_keeps_it_on_relay(scene: Scene) -> None:
     with mesh.workload("called") as called:
         called.app.listen("127.0.0.1", 9085, "called")
         mesh.write_services(*services("127.0.0.1:9085"))
-        mesh.wait(lambda: "mutual TLS" in way(mesh, "web")["why"])
+        mesh.wait(lambda: "mutual TLS" in way(mesh, "web")["why"], 10)
         mesh.wait(lambda: shop.app.burst(3, VIP, 80) == {"called": 3})
         (ended, *_) = mesh.wait_ended(1, endpoint="127.0.0.1:9085", workload=shop.name)
         assert ended["tls"]

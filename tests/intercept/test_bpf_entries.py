@@ -1,6 +1,5 @@
-"""World. Entries of real maps: only where there is none, many at once, the next of a queue."""
+"""World. Entries of real maps: only where there is none, and many at once."""
 
-import ctypes
 import os
 import struct
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from meshtrio.intercept import bpf, bpf_entries
 
 pytestmark = pytest.mark.kernel
 
-HASH, QUEUE, NO_PREALLOC = 1, 22, 1
+HASH, NO_PREALLOC = 1, 1
 
 
 @pytest.fixture
@@ -23,12 +22,6 @@ def four() -> Iterator[int]:
 
 def entries(*numbers: int) -> dict[bytes, bytes]:
     return {struct.pack("<I", number): struct.pack("<Q", number * 10) for number in numbers}
-
-
-def push(queue: int, value: bytes) -> None:
-    """Append to a queue, as a hook does; it has no keys."""
-    raw = ctypes.create_string_buffer(value, len(value))
-    bpf.call(bpf.MAP_UPDATE, struct.pack("<IIQQQ", queue, 0, 0, ctypes.addressof(raw), 0))
 
 
 def test_what_is_there_already_stays(four: int) -> None:
@@ -49,18 +42,3 @@ def test_each_key_gets_its_value_as_far_as_there_is_room(four: int) -> None:
     for key, value in list(wanted.items())[:4]:
         assert bpf.look_up(four, key, 8) == value
     assert bpf_entries.update_each(four, entries(1)) == 1
-
-
-def test_a_queue_gives_each_once_in_order() -> None:
-    queue = bpf.create_map(QUEUE, "queue", (0, 8, 4))
-    try:
-        assert bpf_entries.pop(queue, 8) is None
-        for number in (1, 2):
-            push(queue, struct.pack("<Q", number))
-        assert [bpf_entries.pop(queue, 8) for _ in range(3)] == [
-            struct.pack("<Q", 1),
-            struct.pack("<Q", 2),
-            None,
-        ]
-    finally:
-        os.close(queue)

@@ -83,13 +83,14 @@ def test_a_member_key(c: dict[str, int], service: Address, member: Address) -> N
     assert layout.unpack_member_key(raw) == (service, member)
 
 
-@given(carried=st.builds(Carried, u64, u64, st.integers(-(2**63), 2**63 - 1), u64, u64))
+@given(carried=st.builds(Carried, u64, u64, u64, st.integers(-(2**63), 2**63 - 1), u64, u64))
 def test_what_a_member_has_carried(c: dict[str, int], carried: Carried) -> None:
     raw = carried.pack()
     assert raw == laid_out(
         c,
         "member",
         connections=("Q", carried.connections),
+        established=("Q", carried.established),
         failed=("Q", carried.failed),
         active=("q", carried.active),
         sent=("Q", carried.sent),

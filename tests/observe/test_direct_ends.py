@@ -1,12 +1,14 @@
 """Core. Direct connections as all others are shown, counted and logged."""
 
+from typing import Any
+
 import msgspec
 import pytest
 
 from meshtrio.address import Address
 from meshtrio.intercept.direct_layout import DirectEnded, DirectLive
 from meshtrio.observe import direct_ends as ends
-from meshtrio.observe.direct_ends import outcome_of, shown, tally_of
+from meshtrio.observe.direct_ends import is_fault, outcome_of, shown, tally_of
 from meshtrio.observe.ledger import LISTED
 from meshtrio.outcome import Outcome
 
@@ -54,6 +56,25 @@ def test_silence_is_a_connect_that_was_sent_twice() -> None:
 @pytest.mark.parametrize("state", [0, 3, 7, 10, 12, 2**32 - 1])
 def test_a_state_that_no_connection_ends_in_is_our_bug(state: int) -> None:
     assert outcome_of(ended(state)) is Outcome.OUR_BUG
+
+
+@pytest.mark.parametrize(
+    ("state", "how", "speaks"),
+    [
+        (ends.SYN_SENT, {}, True),
+        (ends.SYN_SENT, {"retransmitted": True}, True),
+        (ends.SYN_SENT, {"released": True}, False),
+        (ends.SYN_SENT, {"released": True, "retransmitted": True}, True),
+        (ends.ESTABLISHED, {}, True),
+        (ends.ESTABLISHED, {"received": 1}, False),
+        (ends.ESTABLISHED, {"released": True, "retransmitted": True}, False),
+        (ends.CLOSE_WAIT, {}, True),
+        (ends.FIN_WAIT2, {}, False),
+        (0, {}, False),
+    ],
+)
+def test_what_speaks_against_an_endpoint(state: int, how: dict[str, Any], speaks: bool) -> None:
+    assert is_fault(msgspec.structs.replace(ended(state), **{"received": 0, **how})) is speaks
 
 
 def test_how_one_is_shown() -> None:

@@ -48,7 +48,7 @@ def test_with_what_the_kernel_can_do_nothing_stands_against_it(algorithm: str) -
         ({"attempts": 1}, Relayed.RETRIES),
         ({"limited": True}, Relayed.LIMITS),
         ({"slow_s": 1.0}, Relayed.SLOW_CALLS),
-        ({"broken": True}, Relayed.BROKEN),
+        ({"proving": True}, Relayed.PROVING),
     ],
 )
 def test_each_wish_that_needs_a_worker_is_named(wish: dict[str, Any], why: Relayed) -> None:
