@@ -34,6 +34,9 @@ class Wishes(Protocol):
     def usable(self, service: Service, port: ServicePort) -> Sequence[Endpoint]:
         """Return the endpoints among which to pick now."""
 
+    def starting(self, service: Service, port: ServicePort) -> Mapping[str, int]:
+        """Say how many tenths of their share those of them get that start slowly."""
+
 
 class DirectKeeper:
     """Keeps the hooks' maps of direct services true."""
@@ -155,6 +158,7 @@ class DirectKeeper:
         if (why := wanted_otherwise(asked)) is not None:
             return dict.fromkeys(vips, why)
         serving = self._wishes.usable(service, port)
+        starting = self._wishes.starting(service, port)
         judged: dict[Address, Table | Relayed] = {}
         for vip in vips:
             if not self._owns(service.key, vip):
@@ -164,7 +168,9 @@ class DirectKeeper:
             else:
                 chosen = members(serving, v4=vip.is_v4, secured=self._secured())
                 judged[vip] = (
-                    chosen if isinstance(chosen, Relayed) else self._table(vip, asked.algorithm, chosen)
+                    chosen
+                    if isinstance(chosen, Relayed)
+                    else self._table(vip, asked.algorithm, chosen, starting)
                 )
         return judged
 
@@ -172,13 +178,15 @@ class DirectKeeper:
         found = self._publisher.snapshot.lookup(address)
         return found is not None and found.service.key == key and found.endpoint is None
 
-    def _table(self, vip: Address, algorithm: str, chosen: Sequence[Endpoint]) -> Table:
+    def _table(
+        self, vip: Address, algorithm: str, chosen: Sequence[Endpoint], starting: Mapping[str, int]
+    ) -> Table:
         weights = [(one.id, _weight(one)) for one in chosen]
-        made_from = (algorithm, weights, [one.address for one in chosen])
+        made_from = (algorithm, weights, [one.address for one in chosen], starting)
         known = self._made.get(vip)
         if known is not None and known[0] == made_from:
             return known[1]
-        made = PICKS[algorithm], tuple(chosen[at].address for at in slots(algorithm, weights))
+        made = PICKS[algorithm], tuple(chosen[at].address for at in slots(algorithm, weights, starting))
         self._made[vip] = (made_from, made)
         return made
 

@@ -3,14 +3,17 @@ shown of both. Knows its parts (direct_keeper.py, direct_book.py, direct_breaker
 itself.
 """
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import trio
 from msgspec.structs import replace
 
 from meshtrio.address import Address
-from meshtrio.balance.eligible import sorted_out
+from meshtrio.balance.algorithm import HASHING
+from meshtrio.balance.eligible import is_usable, sorted_out
 from meshtrio.balance.settings import traffic_of
+from meshtrio.balance.starting import Starting
 from meshtrio.breaker_board import BreakerBoard
 from meshtrio.catalog.service import Endpoint, Service, ServicePort
 from meshtrio.config.schema import Config
@@ -33,7 +36,10 @@ OFF = Asked()
 LOOK_S = 5.0
 """How often is judged anew what changes without news of the catalog."""
 MOVE_S = 0.25
-"""How often is looked what time alone has changed: a breaker that is due."""
+"""How often is looked what time alone has changed: a breaker that is due, who starts slowly."""
+STARTS_AT_ONCE = 8
+"""So many ports at which somebody gets more now are written at once. Others wait for their turn, and skip the
+steps that they miss."""
 
 
 class Directing:
@@ -50,6 +56,7 @@ class Directing:
         near = Nearby(lambda: self._spaces().values(), lambda: self._ports)
         self._keeper = DirectKeeper(publisher, config, self, near)
         self._book = DirectBook(self._spaces, self._keeper.names, sums.add)
+        self._clock, self._starting = board.clock, Starting()
         self._breakers = DirectBreakers(board, lambda: publisher.snapshot, self._settings, self._established)
         self._breakers.changed = lambda key: self._keeper.follow([key])
         self._book.saw = self._breakers.saw
@@ -80,6 +87,9 @@ class Directing:
             while True:
                 await trio.sleep(LOOK_S)
                 self._breakers.look_again()
+                self._starting.retain(
+                    lambda name: self._publisher.snapshot.service(name.rpartition(":")[0]) is not None
+                )
                 self._keeper.look_again()
                 self._keeper.sweep()
 
@@ -89,8 +99,10 @@ class Directing:
             self.move_on()
 
     def move_on(self) -> None:
-        """Let the maps follow what time alone has changed."""
+        """Let the maps follow what time alone has changed; of those who start slowly, some at a time."""
         self._breakers.move_on()
+        due = itertools.islice(self._starting.due(self._clock()), STARTS_AT_ONCE)
+        self._keeper.follow(dict.fromkeys(name.rpartition(":")[0] for name in due))
 
     def close(self, wanted: str) -> int:
         """End the direct connections to a service ("namespace/name") or an endpoint ("ip:port"); how many.
@@ -136,10 +148,17 @@ class Directing:
         return replace(asked, proving=True) if self._breakers.is_proving(service, port) else asked
 
     def usable(self, service: Service, port: ServicePort) -> Sequence[Endpoint]:
-        """Return the endpoints among which workers would pick first, but that nobody starts slowly."""
+        """Return the endpoints among which workers would pick first."""
         settings, blocked = self._settings(service, port), self._breakers.blocked(service, port)
+        ramp_s = 0.0 if settings.algorithm in HASHING else settings.slow_start_s
+        usable = [one.id for one in port.endpoints if is_usable(one, blocked)]
+        self._starting.see(_name(service, port), usable, self._clock(), ramp_s)
         found = sorted_out(port.endpoints, settings, zone=self._config.zone, blocked=blocked)
         return (*found.chosen, *found.far)
+
+    def starting(self, service: Service, port: ServicePort) -> Mapping[str, int]:
+        """Say how many tenths of their share those of the usable get that start slowly."""
+        return self._starting.tenths(_name(service, port))
 
     def _settings(self, service: Service, port: ServicePort) -> Settings:
         return traffic_of(self._config.traffic, service, port.name)
@@ -150,3 +169,7 @@ class Directing:
 
     def _spaces(self) -> Mapping[int, Netns]:
         return {one.site.netns.id: one.site.netns for one in self._registry}
+
+
+def _name(service: Service, port: ServicePort) -> str:
+    return f"{service.key}:{port.name}"

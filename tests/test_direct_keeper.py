@@ -51,12 +51,16 @@ class Said:
 
     def __init__(self) -> None:
         self.said = Asked(direct=True)
+        self.slow: dict[str, int] = {}
 
     def asked(self, service: Service, port: ServicePort) -> Asked:
         return self.said
 
     def usable(self, service: Service, port: ServicePort) -> tuple[Endpoint, ...]:
         return tuple(endpoint for endpoint in port.endpoints if endpoint.ready)
+
+    def starting(self, service: Service, port: ServicePort) -> dict[str, int]:
+        return self.slow
 
 
 class World:
@@ -150,6 +154,15 @@ def test_weights_warnings_and_health_count(world: World) -> None:
     warned = endpoint("10.1.0.3", weight=2, health=Health.WARNING)
     world.only(web(endpoint("10.1.0.1", weight=2), warned, endpoint("10.1.0.4", health=Health.UNHEALTHY)))
     assert sorted(world.order(VIP)) == ["1", "1", "3"]
+
+
+def test_who_starts_slowly_has_fewer_slots(world: World) -> None:
+    world.wishes.slow = {TWO.id: 5}
+    world.only(web(ONE, TWO))
+    assert sorted(world.order(VIP)) == ["1", "1", "2"]
+    world.wishes.slow = {}
+    world.keeper.follow(["default/web"])
+    assert world.order(VIP) == ["1", "2"]
 
 
 def test_wishes_that_change_move_it(world: World) -> None:

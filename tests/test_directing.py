@@ -1,5 +1,6 @@
 """World. The halves of directing put together: configuration in, words out. The e2e tests have the rest."""
 
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -11,11 +12,11 @@ from meshtrio.balance.hearsay import Stand
 from meshtrio.breaker_board import BreakerBoard
 from meshtrio.catalog.service import Endpoint, Service, ServicePort
 from meshtrio.config.schema import Config
-from meshtrio.directing import Directing
+from meshtrio.directing import STARTS_AT_ONCE, Directing
 from meshtrio.fleet import Fleet
 from meshtrio.intercept import bpf
 from meshtrio.intercept.catcher import Catcher
-from meshtrio.intercept.direct_layout import SERVICE_BYTES, ServiceWords, slot_key
+from meshtrio.intercept.direct_layout import SERVICE_BYTES, SLOT_KEY_BYTES, ServiceWords, slot_key
 from meshtrio.intercept.kernel import Kernel
 from meshtrio.intercept.registry import Registry
 from meshtrio.intercept.workload import Rules
@@ -136,13 +137,50 @@ def test_one_that_workers_opened_is_left_out_tried_by_them_and_let_back(
     made.move_on()
     assert made.way("default/pair", "http").why == Relayed.PROVING.value
     hear("one", Stand(1031, False, 0, 1))
+    assert Counter(order(kernel)) == {ONE.address: 1, TWO.address: 10}, "it starts slowly"
+    now[0] += 15
+    made.move_on()
+    assert Counter(order(kernel)) == {ONE.address: 1, TWO.address: 2}
+    before = kernel_words(kernel)
+    made.move_on()
+    assert kernel_words(kernel) == before, "what does not change is not written"
+    now[0] += 15
+    made.move_on()
     assert order(kernel) == [ONE.address, TWO.address]
     publisher.replace(publisher.snapshot.with_only([]))
 
 
+@pytest.mark.kernel
+def test_few_step_at_once_and_all_get_there(kernel: Kernel, publisher: Publisher) -> None:
+    now = [1000.0]
+    board = BreakerBoard(Fleet(0, unheard), lambda: now[0])
+    made = directing(publisher, config(direct="auto", retries={"attempts": 0}), board)
+    made.use(kernel)
+    count = 3 * STARTS_AT_ONCE
+
+    def many(*endpoints: Endpoint) -> list[Service]:
+        ports = (ServicePort("http", 80, endpoints),)
+        vips = [Address.of(f"10.96.1.{at}", 80).ip for at in range(count)]
+        return [Service(f"s{at}", vips=(vip,), ports=ports) for at, vip in enumerate(vips)]
+
+    for endpoints in ((ONE,), (ONE, TWO)):
+        publisher.replace(publisher.snapshot.with_only(many(*endpoints)))
+    now[0] += 30
+    slots = [11 * count]
+    while slots[-1] > 2 * count:
+        made.move_on()
+        slots.append(sum(1 for _ in bpf.keys(kernel.maps["direct_slots"], SLOT_KEY_BYTES)))
+    assert slots == [(11 * (3 - turn) + 2 * turn) * STARTS_AT_ONCE for turn in range(4)]
+    publisher.replace(publisher.snapshot.with_only([]))
+
+
+def kernel_words(kernel: Kernel) -> bytes | None:
+    return bpf.look_up(kernel.maps["services"], OTHER_VIP.pack(), SERVICE_BYTES)
+
+
 def order(kernel: Kernel) -> list[Address]:
     """Return in which order the hooks pick for the pair."""
-    raw = bpf.look_up(kernel.maps["services"], OTHER_VIP.pack(), SERVICE_BYTES)
+    raw = kernel_words(kernel)
     words = ServiceWords.unpack(raw) if raw is not None else ServiceWords()
     keys = [slot_key(OTHER_VIP, at, words.generation) for at in range(words.slots)]
     found = [bpf.look_up(kernel.maps["direct_slots"], key, 18) for key in keys]

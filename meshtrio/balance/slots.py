@@ -4,12 +4,13 @@ The kernel only counts through the slots, takes one by luck, or the caller's own
 often a member stands there. Does not know addresses or maps.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import reduce
 from heapq import heapify, heapreplace
 from math import gcd
 
 from meshtrio.balance.maglev import table
+from meshtrio.balance.starting import NOBODY, TENTHS
 from meshtrio.intercept.direct_layout import Pick
 
 PICKS = {
@@ -29,8 +30,12 @@ STICKY_SIZES = ((16, 1021), (MEMBERS_BOUND, 8191))
 kernel memory. Above 80 members the shares differ by more than one per cent."""
 
 
-def slots(algorithm: str, members: Sequence[tuple[str, int]]) -> list[int]:
+def slots(
+    algorithm: str, members: Sequence[tuple[str, int]], starting: Mapping[str, int] = NOBODY
+) -> list[int]:
     """Say for each slot the index in `members`, which are ids and weights, at most MEMBERS_BOUND.
+
+    Who is starting gets so many tenths of its share, but one slot at least; by maglev it gets all.
 
     Depends on ids and weights alone, not on their order. Who weighs 0 has no slot, unless all weigh 0: then
     they weigh the same. KeyError for an algorithm that the kernel has not.
@@ -38,9 +43,11 @@ def slots(algorithm: str, members: Sequence[tuple[str, int]]) -> list[int]:
     if PICKS[algorithm] is Pick.STICKY:
         return _sticky(members)
     by_id = sorted(range(len(members)), key=lambda index: members[index][0])
-    if algorithm != "weighted":
+    if algorithm != "weighted" and not starting:
         return by_id
-    weights = _fitting(_counting([members[index][1] for index in by_id]))
+    own = [members[index][1] if algorithm == "weighted" else 1 for index in by_id]
+    tenths = [starting.get(members[index][0], TENTHS) for index in by_id]
+    weights = _fitting(_counting([weight * part for weight, part in zip(own, tenths, strict=True)]))
     return [by_id[place] for place in interleaved(weights)]
 
 

@@ -37,6 +37,33 @@ def test_weights_are_shares_that_are_spread() -> None:
     assert slots("weighted", [("a", 200), ("b", 100)]) == slots("weighted", [("a", 2), ("b", 1)])
 
 
+@pytest.mark.parametrize("algorithm", ["round_robin", "random", "least_connections"])
+def test_who_is_starting_gets_its_tenths(algorithm: str) -> None:
+    members = [("a", 7), ("b", 7), ("c", 7)]
+    count = Counter(members[at][0] for at in slots(algorithm, members, {"b": 3}))
+    assert count == {"a": 10, "b": 3, "c": 10}
+    count = Counter(members[at][0] for at in slots(algorithm, members, {"b": 5}))
+    assert count == {"a": 2, "b": 1, "c": 2}
+
+
+def test_tenths_are_of_the_own_weight() -> None:
+    members = [("a", 2), ("b", 4), ("zero", 0)]
+    count = Counter(members[at][0] for at in slots("weighted", members, {"b": 5, "zero": 1}))
+    assert count == {"a": 1, "b": 1}
+
+
+def test_of_many_who_starts_has_one_slot_at_least() -> None:
+    members = [(f"{at:04}", 1) for at in range(MEMBERS_BOUND)]
+    count = Counter(slots("round_robin", members, {"0500": 1}))
+    assert sum(count.values()) <= ORDER_BOUND
+    assert (count[500], count[499]) == (1, 2)
+
+
+def test_nobody_starts_slowly_by_maglev() -> None:
+    members = [("a", 1), ("b", 1)]
+    assert slots("maglev", members, {"b": 1}) == slots("maglev", members)
+
+
 @given(members=members)
 def test_the_share_of_slots_is_that_of_weights(members: list[tuple[str, int]]) -> None:
     order = slots("weighted", members)

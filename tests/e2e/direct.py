@@ -9,7 +9,7 @@ from tests.support.world import VIP, VIP6, App, app, island
 
 WEB = ("127.0.0.1:9080", "127.0.0.1:9081", "127.0.0.1:9082")
 OTHER = {"service": "other", "direct": "off"}
-DIRECT = {"direct": "auto", "retries": {"attempts": 0}, "rules": [OTHER]}
+DIRECT = {"direct": "auto", "retries": {"attempts": 0}, "slow_start_s": 0, "rules": [OTHER]}
 
 
 class Scene(NamedTuple):

@@ -91,6 +91,19 @@ def test_who_is_taken_out_gets_nobody_and_who_comes_does(scene: Scene) -> None:
     mesh.wait(lambda: shop.app.burst(6, VIP, 80) == {"b": 3, "c": 3})
 
 
+def test_who_comes_gets_little_at_first_and_then_its_share(scene: Scene) -> None:
+    mesh, shop, _ = scene
+    mesh.write_services(*services(*WEB[:2]))
+    mesh.wait(lambda: shop.app.burst(6, VIP, 80) == {"a": 3, "b": 3})
+    mesh.write_config(traffic={**DIRECT, "slow_start_s": 600})
+    mesh.wait(lambda: mesh.ask("GET", "/v1/config").body["traffic"]["slow_start_s"] == 600)
+    mesh.write_services(*services(*WEB))
+    mesh.wait(lambda: "c" in shop.app.burst(21, VIP, 80))
+    assert shop.app.burst(210, VIP, 80) == {"a": 100, "b": 100, "c": 10}
+    mesh.write_config(traffic={**DIRECT, "slow_start_s": 2})
+    mesh.wait(lambda: shop.app.burst(6, VIP, 80) == {"a": 2, "b": 2, "c": 2})
+
+
 def test_it_moves_between_direct_and_relay_under_load(scene: Scene) -> None:
     mesh, shop, _ = scene
     shop.app.tell("hold", name="held", host=VIP, port=80)
