@@ -140,7 +140,7 @@ def workload(one: Workload) -> dict[str, object]:
 
 async def connections(parts: Parts) -> dict[str, object]:
     """Return live connections of all workers, and the last that ended."""
-    live, omitted = parts.direct.live()
+    live, omitted = await parts.direct.live()
     answered = 0
     for _, report in await parts.fleet.live():
         live += report.connections

@@ -1,5 +1,6 @@
 """World. Direct connections of a real workload: shown while they live, told of at the end, closed."""
 
+import socket
 from collections.abc import Iterator
 
 import pytest
@@ -24,7 +25,8 @@ class Scene:
         self.direct = direct
         self.told: list[Tally] = []
         names = {direct.vip: "default/web"}
-        self.book = DirectBook(lambda: {direct.pod.netns.id: direct.pod.netns}, names, self.told.append)
+        self.spaces = {direct.pod.netns.id: direct.pod.netns}
+        self.book = DirectBook(lambda: self.spaces, names, self.told.append)
         self.book.maps = direct.maps
         self.book.enter(WORKLOAD, "shop")
 
@@ -46,9 +48,9 @@ def scene(pod: Pod, request: pytest.FixtureRequest) -> Iterator[Scene]:
         yield Scene(direct)
 
 
-def test_one_is_shown_while_it_lives_and_told_of_when_it_has_ended(scene: Scene) -> None:
+async def test_one_is_shown_while_it_lives_and_told_of_when_it_has_ended(scene: Scene) -> None:
     mine, _ = scene.direct.pod.dial(scene.direct.vip.host, PORT)
-    (live,), omitted = scene.book.live()
+    (live,), omitted = await scene.book.live()
     assert (live.workload, live.service, live.path, omitted) == ("shop", "default/web", "direct", 0)
     assert (live.source, live.endpoint) == (str(mine), str(scene.direct.members[0]))
     scene.direct.arrived()
@@ -57,7 +59,7 @@ def test_one_is_shown_while_it_lives_and_told_of_when_it_has_ended(scene: Scene)
     assert (ended.id, ended.outcome, ended.source) == (live.id, Outcome.CARRIED, live.source)
     assert abs(ended.began - live.began) < 0.5
     assert scene.told[0].counts[0].connections == 1
-    assert scene.book.live() == ([], 0)
+    assert await scene.book.live() == ([], 0)
     assert scene.book.read() == 0
 
 
@@ -84,6 +86,59 @@ def test_a_workload_that_goes_leaves_nothing(scene: Scene) -> None:
     assert scene.direct.active() == [0, 0, 0]
 
 
+async def test_bytes_of_one_that_lives_are_those_of_its_process(scene: Scene) -> None:
+    """Without SYN and FIN, whichever side has ended its direction."""
+    direct, app = scene.direct, scene.direct.pod.app
+    direct.pod.dial(direct.vip.host, PORT)
+    _, accepted, _ = direct.accept()
+
+    async def carried() -> tuple[int, int]:
+        (live,), _ = await scene.book.live()
+        return live.sent_bytes, live.received_bytes
+
+    with accepted:
+        assert await carried() == (0, 0)
+        app.do("kept.sendall(b'x' * 100_000)")
+        left = 100_000
+        while left:
+            left -= len(accepted.recv(left))
+        accepted.sendall(b"y" * 5000)
+        app.do("kept.recv(5000, socket.MSG_WAITALL)")
+        assert await carried() == (100_000, 5000)
+        accepted.shutdown(socket.SHUT_WR)
+        app.do("kept.recv(1)")
+        assert await carried() == (100_000, 5000), "CLOSE_WAIT"
+    accepted.close()
+    app.do("kept.close()")
+    ended = scene.read()
+    assert (ended.sent_bytes, ended.received_bytes) == (100_000, 5000)
+
+
+async def test_bytes_are_right_when_the_caller_has_ended_its_direction(scene: Scene) -> None:
+    direct, app = scene.direct, scene.direct.pod.app
+    direct.pod.dial(direct.vip.host, PORT)
+    _, accepted, _ = direct.accept()
+    with accepted:
+        app.do("kept.sendall(b'x' * 700); kept.shutdown(socket.SHUT_WR)")
+        accepted.settimeout(3)
+        while accepted.recv(1000):
+            pass
+        accepted.sendall(b"y" * 30)
+        app.do("kept.recv(30, socket.MSG_WAITALL)")
+        (live,), _ = await scene.book.live()
+        assert (live.sent_bytes, live.received_bytes) == (700, 30), "FIN_WAIT2"
+    app.do("kept.recv(1); kept.close()")
+    assert scene.read().sent_bytes == 700
+
+
+async def test_what_the_kernel_does_not_know_has_no_bytes_and_is_shown(scene: Scene) -> None:
+    scene.direct.pod.dial(scene.direct.vip.host, PORT)
+    scene.direct.pod.app.do("kept.sendall(b'x')")
+    scene.spaces.clear()
+    (live,), _ = await scene.book.live()
+    assert (live.sent_bytes, live.endpoint) == (0, str(scene.direct.members[0]))
+
+
 def test_what_is_wanted_is_closed_and_nothing_else(scene: Scene) -> None:
     direct = scene.direct
     direct.pod.app.do("one = dial(host, port); two = dial(host, port)", host=direct.vip.host, port=PORT)
@@ -105,9 +160,9 @@ def test_what_is_wanted_is_closed_and_nothing_else(scene: Scene) -> None:
     scene.book.close(lambda service, member: True)
 
 
-def test_without_a_kernel_there_are_none() -> None:
+async def test_without_a_kernel_there_are_none() -> None:
     book = DirectBook(dict, {}, lambda tally: None)
     assert book.read() == 0
-    assert book.live() == ([], 0)
+    assert await book.live() == ([], 0)
     assert book.close(lambda service, member: True) == 0
     book.leave(1)

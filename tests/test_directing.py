@@ -76,12 +76,12 @@ def test_it_is_direct_when_the_configuration_says_so(kernel: Kernel, publisher: 
     assert made.summary()["services"] == 0
 
 
-def test_without_a_kernel_it_says_why(publisher: Publisher) -> None:
+async def test_without_a_kernel_it_says_why(publisher: Publisher) -> None:
     made = directing(publisher, config(direct="auto", retries={"attempts": 0}))
     publisher.replace(publisher.snapshot.with_services([WEB]))
     assert made.way("default/web", "http").why == Relayed.NO_HOOKS.value
     assert made.summary()["services"] == 0
-    assert made.live() == ([], 0)
+    assert await made.live() == ([], 0)
 
 
 @pytest.mark.parametrize("wrong", ["", "web", "10.0.0.1", "[::1]"])

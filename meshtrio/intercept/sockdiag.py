@@ -2,8 +2,8 @@
 
 Is there a TCP connection between them? Asked before a dial takes the caller's address: an accidental second
 connection with the same pair of addresses would end the first one. Which UDP socket hears what goes from one
-to the other? Asked by our resolver. Which TCP sockets listen? And: end this connection, as an operator says.
-One netlink socket a namespace; knows nothing of doors.
+to the other? Asked by our resolver. Which TCP sockets listen? How many bytes has each of these carried? And:
+end this connection, as an operator says. One netlink socket a namespace; knows nothing of doors.
 """
 
 import errno
@@ -11,7 +11,7 @@ import os
 import socket
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from meshtrio.address import Address
@@ -33,6 +33,26 @@ _COOKIE, _COOKIE_AT = struct.Struct("=Q"), 4 + 4 + 32 + 4
 _INODE_AT = _COOKIE_AT + 8 + 4 * 4
 _DUMP_BYTES = 64 * 1024
 """The kernel fills at most 32 KiB an answer."""
+
+
+_MESSAGE_BYTES = _INODE_AT + 4
+_INFO = 2
+_WITH_INFO = 1 << _INFO - 1
+_ATTRIBUTE = struct.Struct("=HH")
+# In struct tcp_info (include/uapi/linux/tcp.h): 8 bytes, 24 words, two rates; then these two (4.1).
+_BYTES, _ACKED_AT = struct.Struct("=QQ"), 8 + 24 * 4 + 2 * 8
+_TOGETHER = 64
+"""So many questions are asked at once: their answers, 500 bytes each, must fit into a socket's buffer."""
+
+
+class Counted(NamedTuple):
+    """What the kernel has counted of a TCP socket. SYN and FIN are a byte each."""
+
+    state: int
+    """Numbered as in the kernel's net/tcp_states.h."""
+    acked: int
+    """Sent, and known by the peer to have come."""
+    received: int
 
 
 class Listener(NamedTuple):
@@ -87,6 +107,25 @@ class SockDiag:
                 ip, port = found[8 : 8 + address_bytes], int.from_bytes(found[4:6], "big")
                 yield Listener(ip, port, int.from_bytes(found[_INODE_AT : _INODE_AT + 4], sys.byteorder))
 
+    def counted(self, asked: Sequence[tuple[Address, Address, int]]) -> list[Counted | None]:
+        """Say of TCP sockets, by local and remote address and cookie, what the kernel has counted by now.
+
+        None: there is no such socket any more. OSError if the kernel cannot tell.
+        """
+        found: list[Counted | None] = []
+        for at in range(0, len(asked), _TOGETHER):
+            some = asked[at : at + _TOGETHER]
+            bodies = (_request(socket.IPPROTO_TCP, *one, extensions=_WITH_INFO) for one in some)
+            self._line.send(
+                b"".join(
+                    _HEAD.pack(_HEAD.size + len(body), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 0, 0) + body
+                    for body in bodies
+                )
+            )
+            # The kernel has answered all of them, in order, before it returns from sending.
+            found += [_counted(self._line.recv(4096)) for _ in some]
+        return found
+
     def _parts(self) -> Iterator[bytes]:
         """Give the bodies of an answer of many parts. OSError if it is an error."""
         while True:
@@ -134,11 +173,35 @@ class SockDiag:
         self._line.close()
 
 
-def _request(protocol: int, local: Address, remote: Address, cookie: int = _ANY_COOKIE_OF_BOTH) -> bytes:
+def _counted(answer: bytes) -> Counted | None:
+    _, kind, _, _, _ = _HEAD.unpack_from(answer)
+    if kind == _NLMSG_ERROR:
+        number = -int(_ERROR.unpack_from(answer, _HEAD.size)[0])
+        if number in (errno.ENOENT, errno.ESTALE):  # there is none, or the socket there is another one
+            return None
+        raise OSError(number, os.strerror(number))
+    at = _HEAD.size + _MESSAGE_BYTES
+    while at + _ATTRIBUTE.size <= len(answer):
+        size, kind = _ATTRIBUTE.unpack_from(answer, at)
+        if kind == _INFO and size >= _ATTRIBUTE.size + _ACKED_AT + _BYTES.size:
+            acked, received = _BYTES.unpack_from(answer, at + _ATTRIBUTE.size + _ACKED_AT)
+            return Counted(answer[_HEAD.size + 1], acked, received)
+        at += max(size + 3 & ~3, _ATTRIBUTE.size)
+    return None
+
+
+def _request(
+    protocol: int,
+    local: Address,
+    remote: Address,
+    cookie: int = _ANY_COOKIE_OF_BOTH,
+    *,
+    extensions: int = 0,
+) -> bytes:
     return _REQUEST.pack(
         socket.AF_INET if local.is_v4 else socket.AF_INET6,
         protocol,
-        0,
+        extensions,
         0xFFFF_FFFF,
         local.port.to_bytes(2, "big"),
         remote.port.to_bytes(2, "big"),

@@ -8,16 +8,18 @@ from collections.abc import Sequence
 from typing import Any
 
 from meshtrio.intercept.direct_layout import DirectEnded, DirectLive
+from meshtrio.intercept.sockdiag import Counted
 from meshtrio.messages import Connection, Count, Tally
 from meshtrio.observe.ledger import LISTED
 from meshtrio.outcome import Outcome
 
-ESTABLISHED, SYN_SENT, FIN_WAIT1, FIN_WAIT2, TIME_WAIT, CLOSE_WAIT, LAST_ACK, CLOSING = (
+ESTABLISHED, SYN_SENT, FIN_WAIT1, FIN_WAIT2, TIME_WAIT, CLOSE, CLOSE_WAIT, LAST_ACK, CLOSING = (
     1,
     2,
     4,
     5,
     6,
+    7,
     8,
     9,
     11,
@@ -57,6 +59,17 @@ def is_fault(ended: DirectEnded) -> bool:
     if outcome is Outcome.CLIENT_RESET:
         return ended.state == SYN_SENT and ended.retransmitted
     return outcome in _FAULTS and not ended.received
+
+
+def payload(counted: Counted) -> tuple[int, int]:
+    """Return the bytes that a connection which lives has sent and received, of what the kernel counted.
+
+    The kernel counts SYN and FIN as bytes: ours once they are acknowledged, and the other side's FIN when it
+    came (as in bpf/direct.c, which sees them at the end). What is sent counts once it is acknowledged.
+    """
+    ours = (counted.state not in (SYN_SENT, CLOSE)) + (counted.state in (FIN_WAIT2, TIME_WAIT))
+    theirs = counted.state in (CLOSE_WAIT, LAST_ACK, CLOSING, TIME_WAIT)
+    return max(0, counted.acked - ours), max(0, counted.received - theirs)
 
 
 def shown(

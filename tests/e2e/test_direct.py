@@ -55,6 +55,7 @@ def test_what_is_shown(scene: Scene) -> None:
     (live,) = [one for one in mesh.live() if one["path"] == "direct"]
     assert (live["workload"], live["service"], live["destination"]) == (shop.name, "default/web", f"{VIP}:80")
     assert live["endpoint"] in WEB
+    assert live["received_bytes"] > 20, "what the server said when it came"
     assert mesh.status()["direct"] | {"connections": 0} == {
         "services": 2, "active": 1, "connections": 0, "failed": 0, "no_room": 0,
     }  # fmt: skip

@@ -52,6 +52,30 @@ def test_it_sees_both_ends_as_long_as_there_is_a_connection(space: Namespace, ho
         assert not diag.connected(Address(caller_end.ip, caller_end.port ^ 1), caller_end)
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_it_tells_the_bytes_of_each_that_is_asked_for(space: Namespace, host: str) -> None:
+    with asking(space) as diag, space.bound(host, 0) as listener, contextlib.ExitStack() as stack:
+        asked = []
+        for count in range(100):  # more than go into one question
+            caller = stack.enter_context(space.tcp_socket(listener.family))
+            caller.connect(listener.getsockname())
+            caller.send(b"x" * count)
+            accepted = stack.enter_context(listener.accept()[0])
+            accepted.recv(count, socket.MSG_WAITALL)
+            asked.append(
+                (*ends(caller), int.from_bytes(caller.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8), "little"))
+            )
+        found = diag.counted(asked)
+        assert [(one.state, one.acked - 1, one.received) for one in found if one] == [
+            (1, count, 0) for count in range(100)
+        ]
+        local, remote, cookie = asked[7]
+        assert diag.counted([(local, remote, cookie + 1), (remote, Address(local.ip, 1), cookie), asked[8]]) == [
+            None, None, found[8],
+        ]  # fmt: skip
+        assert diag.counted([]) == []
+
+
 def test_a_connection_that_has_just_ended_counts(space: Namespace) -> None:
     """TIME_WAIT: the same pair of addresses again would meet it."""
     with asking(space) as diag, space.bound("127.0.0.1", 0) as listener:

@@ -7,8 +7,9 @@ import pytest
 
 from meshtrio.address import Address
 from meshtrio.intercept.direct_layout import DirectEnded, DirectLive
+from meshtrio.intercept.sockdiag import Counted
 from meshtrio.observe import direct_ends as ends
-from meshtrio.observe.direct_ends import is_fault, outcome_of, shown, tally_of
+from meshtrio.observe.direct_ends import is_fault, outcome_of, payload, shown, tally_of
 from meshtrio.observe.ledger import LISTED
 from meshtrio.outcome import Outcome
 
@@ -75,6 +76,25 @@ def test_a_state_that_no_connection_ends_in_is_our_bug(state: int) -> None:
 )
 def test_what_speaks_against_an_endpoint(state: int, how: dict[str, Any], speaks: bool) -> None:
     assert is_fault(msgspec.structs.replace(ended(state), **{"received": 0, **how})) is speaks
+
+
+@pytest.mark.parametrize(
+    ("state", "carried"),
+    [
+        (ends.SYN_SENT, (10, 20)),
+        (ends.ESTABLISHED, (9, 20)),
+        (ends.FIN_WAIT1, (9, 20)),
+        (ends.FIN_WAIT2, (8, 20)),
+        (ends.CLOSING, (9, 19)),
+        (ends.TIME_WAIT, (8, 19)),
+        (ends.CLOSE_WAIT, (9, 19)),
+        (ends.LAST_ACK, (9, 19)),
+        (ends.CLOSE, (10, 20)),
+    ],
+)
+def test_syn_and_fin_are_no_payload(state: int, carried: tuple[int, int]) -> None:
+    assert payload(Counted(state, 10, 20)) == carried
+    assert payload(Counted(state, 0, 0)) == (0, 0)
 
 
 def test_how_one_is_shown() -> None:
