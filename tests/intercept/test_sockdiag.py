@@ -62,17 +62,15 @@ def test_it_tells_the_bytes_of_each_that_is_asked_for(space: Namespace, host: st
             caller.send(b"x" * count)
             accepted = stack.enter_context(listener.accept()[0])
             accepted.recv(count, socket.MSG_WAITALL)
-            asked.append(
-                (*ends(caller), int.from_bytes(caller.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8), "little"))
-            )
+            cookie = int.from_bytes(caller.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8), "little")
+            asked.append((*ends(caller), cookie))
         found = diag.counted(asked)
         assert [(one.state, one.acked - 1, one.received) for one in found if one] == [
             (1, count, 0) for count in range(100)
         ]
         local, remote, cookie = asked[7]
-        assert diag.counted([(local, remote, cookie + 1), (remote, Address(local.ip, 1), cookie), asked[8]]) == [
-            None, None, found[8],
-        ]  # fmt: skip
+        another, nobody = (local, remote, cookie + 1), (remote, Address(local.ip, 1), cookie)
+        assert diag.counted([another, nobody, asked[8]]) == [None, None, found[8]]
         assert diag.counted([]) == []
 
 
