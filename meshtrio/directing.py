@@ -59,7 +59,7 @@ class Directing:
         self._clock, self._starting = board.clock, Starting()
         self._breakers = DirectBreakers(board, lambda: publisher.snapshot, self._settings, self._established)
         self._breakers.changed = lambda key: self._keeper.follow([key])
-        self._book.saw = self._breakers.saw
+        self._book.failed = self._breakers.saw
         self.way = self._keeper.way
         self.live = self._book.live
         self.enter = self._book.enter

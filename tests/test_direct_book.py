@@ -8,6 +8,7 @@ import trio
 
 from meshtrio.address import Address
 from meshtrio.direct_book import GONE_ON, ON_REQUEST, READ_S, DirectBook
+from meshtrio.intercept.direct_layout import DirectEnded
 from meshtrio.messages import Connection, Tally
 from meshtrio.outcome import Outcome
 from tests.bpf import fixtures
@@ -73,6 +74,35 @@ async def test_ended_ones_are_read_again_and_again(scene: Scene) -> None:
                     await trio.sleep(0.01)
         reading.cancel_scope.cancel()
     assert {one.outcome for one in scene.ended()} == {Outcome.CARRIED}
+
+
+def test_of_many_all_are_counted_and_the_last_are_listed(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("meshtrio.direct_book.LISTED", 3)
+    scene.direct.dial(8)
+    assert scene.direct.at_rest()
+    (last,) = scene.direct.dial(1)
+    assert scene.direct.at_rest()
+    assert scene.book.read() == 9
+    (tally,) = scene.told
+    assert [(one.outcome, one.connections) for one in tally.counts] == [(Outcome.CARRIED, 9)]
+    assert (tally.counts[0].workload, tally.counts[0].service) == ("shop", "default/web")
+    assert (len(tally.ended), tally.omitted) == (3, 6)
+    assert tally.ended[-1].endpoint == str(scene.direct.members[last])
+
+
+def test_those_that_speak_against_their_endpoints_are_told_apart(scene: Scene) -> None:
+    failed: list[DirectEnded] = []
+    scene.book.failed = failed.extend
+    scene.direct.doors[1].close()
+    scene.direct.dial(1)
+    with pytest.raises(Failed, match="ECONNREFUSED"):
+        scene.direct.pod.dial(scene.direct.vip.host, PORT)
+    assert scene.direct.at_rest()
+    assert scene.book.read() == 2
+    assert [one.was.member for one in failed] == [scene.direct.members[1]]
+    assert {one.outcome for one in scene.ended()} == {Outcome.CARRIED, Outcome.CONNECT_FAILED}
 
 
 def test_a_workload_that_goes_leaves_nothing(scene: Scene) -> None:

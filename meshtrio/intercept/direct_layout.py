@@ -5,6 +5,7 @@ A part of layout.py, which has the rest. A test compiles the C side and compares
 
 import enum
 import struct
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -23,6 +24,7 @@ FLOW_RELEASED = 2
 FLOW_RETRANSMITTED = 4
 GENERATIONS = 1 << 32
 _MEMBER = "<QQQqQQ"
+_LIVE, _ENDED = struct.Struct("<18s18s18s2xI4xQQ"), struct.Struct("<18s18s18s2xI4xQQQQQQII")
 SLOTS_BOUND = 65_535
 """What the hooks can count."""
 
@@ -107,6 +109,46 @@ class DirectEnded(msgspec.Struct, frozen=True):
     """Something had to be sent twice."""
 
 
+class EndedWords(NamedTuple):
+    """`struct ended` as it stands there: of most that have ended no more is needed than this. Times in ns."""
+
+    source: bytes
+    destination: bytes
+    member: bytes
+    workload: int
+    netns: int
+    began: int
+    cookie: int
+    at: int
+    sent: int
+    received: int
+    state: int
+    flags: int
+
+    @property
+    def released(self) -> bool:
+        """The process had let go of it."""
+        return bool(self.flags & FLOW_RELEASED)
+
+    @property
+    def retransmitted(self) -> bool:
+        """Something had to be sent twice."""
+        return bool(self.flags & FLOW_RETRANSMITTED)
+
+    def whole(self) -> DirectEnded:
+        """Give it as a value."""
+        return DirectEnded(
+            _live(*self[:6]),
+            self.cookie,
+            self.at / 1e9,
+            self.sent,
+            self.received,
+            self.state,
+            self.released,
+            self.retransmitted,
+        )
+
+
 def slot_key(service: Address, slot: int, generation: int) -> bytes:
     """Pack `struct slot_key`."""
     return struct.pack("<18sHI", service.pack(), slot, generation)
@@ -129,21 +171,15 @@ def unpack_member_key(raw: bytes) -> tuple[Address, Address]:
 
 def unpack_live(raw: bytes) -> DirectLive:
     """Read `struct live`."""
-    source, destination, member = (Address.unpack(raw[at : at + ADDRESS_BYTES]) for at in (0, 18, 36))
-    workload, netns, began = struct.unpack_from("<I4xQQ", raw, 56)
-    return DirectLive(source, destination, member, workload, netns, began / 1e9)
+    return _live(*_LIVE.unpack(raw))
 
 
-def unpack_ended(raw: bytes) -> DirectEnded:
+def unpack_ended(raw: bytes) -> EndedWords:
     """Read `struct ended`."""
-    cookie, at, sent, received, state, flags = struct.unpack_from("<QQQQII", raw, LIVE_BYTES)
-    return DirectEnded(
-        unpack_live(raw[:LIVE_BYTES]),
-        cookie,
-        at / 1e9,
-        sent,
-        received,
-        state,
-        bool(flags & FLOW_RELEASED),
-        bool(flags & FLOW_RETRANSMITTED),
-    )
+    return EndedWords._make(_ENDED.unpack(raw))
+
+
+def _live(*words: Any) -> DirectLive:
+    source, destination, member = map(Address.unpack, words[:3])
+    workload, netns, began = words[3:]
+    return DirectLive(source, destination, member, workload, netns, began / 1e9)

@@ -23,8 +23,8 @@ from meshtrio.intercept.direct_layout import (
     SLOT_KEY_BYTES,
     TURN_BYTES,
     Carried,
-    DirectEnded,
     DirectLive,
+    EndedWords,
     Pick,
     ServiceWords,
     member_key,
@@ -113,7 +113,7 @@ class DirectMaps:
             if raw is not None:
                 yield struct.unpack("<Q", key)[0], unpack_live(raw)
 
-    def ended(self, most: int) -> list[DirectEnded]:
+    def ended(self, most: int) -> list[EndedWords]:
         """Take out the connections that have ended, so many at most, the oldest first."""
         return list(map(unpack_ended, self._ended.take(most)))
 

@@ -4,10 +4,10 @@ A hook sees TCP states and nothing else: in which one a socket was when it ended
 go of it before, and whether something had to be sent twice. What that means stands in one table.
 """
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from typing import Any
 
-from meshtrio.intercept.direct_layout import DirectEnded, DirectLive
+from meshtrio.intercept.direct_layout import DirectEnded, DirectLive, EndedWords
 from meshtrio.intercept.sockdiag import Counted
 from meshtrio.messages import Connection, Count, Tally
 from meshtrio.observe.ledger import LISTED
@@ -37,10 +37,12 @@ _ENDS = {
     CLOSING: (Outcome.CARRIED, Outcome.CARRIED),
 }
 """By the state, how it ended if the process had not let go of the socket before, and if it had."""
+Kind = tuple[int, bytes, Outcome]
+"""Of one workload, to one address, with one end."""
 _FAULTS = (Outcome.CONNECT_FAILED, Outcome.CONNECT_TIMEOUT, Outcome.UPSTREAM_RESET)
 
 
-def outcome_of(ended: DirectEnded) -> Outcome:
+def outcome_of(ended: DirectEnded | EndedWords) -> Outcome:
     """Say how it ended. A state that no connection ends in (the kernel has changed) is our bug."""
     if ended.state not in _ENDS:
         return Outcome.OUR_BUG
@@ -50,15 +52,17 @@ def outcome_of(ended: DirectEnded) -> Outcome:
     return outcome
 
 
-def is_fault(ended: DirectEnded) -> bool:
+def is_fault(ended: DirectEnded | EndedWords) -> bool:
     """Say whether it speaks against the endpoint: it was not reached, or reset before it had said anything.
 
     Who gives up connecting says nothing, unless there was silence for so long that the SYN was sent twice.
     """
+    if ended.received:
+        return False
     outcome = outcome_of(ended)
     if outcome is Outcome.CLIENT_RESET:
         return ended.state == SYN_SENT and ended.retransmitted
-    return outcome in _FAULTS and not ended.received
+    return outcome in _FAULTS
 
 
 def payload(counted: Counted) -> tuple[int, int]:
@@ -91,6 +95,35 @@ def shown(
         path="direct",
         **end,
     )
+
+
+def sums_of(ended: Sequence[EndedWords], cut: Set[int]) -> dict[Kind, list[int]]:
+    """Add up connections, bytes sent and bytes received by kind; `cut` are those that we have ended.
+
+    This is all that becomes of most, so it makes no value of one.
+    """
+    alike: dict[tuple[int, bytes, int, int, bool], list[int]] = {}
+    of: dict[tuple[int, bytes, int, int, bool], Outcome] = {}
+    for one in ended:
+        key = one.workload, one.destination, one.state, one.flags, one.cookie in cut
+        sums = alike.get(key)
+        if sums is None:
+            alike[key] = [1, one.sent, one.received]
+            of[key] = end_of(one, cut)
+        else:
+            sums[0] += 1
+            sums[1] += one.sent
+            sums[2] += one.received
+    kinds: dict[Kind, list[int]] = {}
+    for key, sums in alike.items():
+        known = kinds.setdefault((key[0], key[1], of[key]), [0, 0, 0])
+        known[:] = [have + more for have, more in zip(known, sums, strict=True)]
+    return kinds
+
+
+def end_of(ended: EndedWords, cut: Set[int]) -> Outcome:
+    """Say how it ended, if it may have been ended by us."""
+    return Outcome.DRAINED if ended.cookie in cut else outcome_of(ended)
 
 
 def tally_of(ended: Sequence[Connection]) -> Tally:

@@ -87,12 +87,17 @@ def bug(event: str, fault: BaseException) -> None:
     _logger.error(event, exc_info=fault, extra={"fields": {}})
 
 
+def heeds(outcome: Outcome) -> bool:
+    """Say whether `ended` logs a connection that ended so."""
+    return _logger.isEnabledFor(logging.DEBUG if outcome is Outcome.CARRIED else logging.INFO)
+
+
 def ended(connection: Connection) -> None:
     """Log how a connection ended: at debug level if all went well, for that is what most do."""
-    level = logging.DEBUG if connection.outcome is Outcome.CARRIED else logging.INFO
-    if not _logger.isEnabledFor(level):
-        return
     assert connection.outcome is not None
+    if not heeds(connection.outcome):
+        return
+    level = logging.DEBUG if connection.outcome is Outcome.CARRIED else logging.INFO
     fields = msgspec.to_builtins(connection, enc_hook=str)
     fields["flag"] = connection.outcome.flag
     said = {name: value for name, value in fields.items() if value not in ("", False)}

@@ -79,7 +79,7 @@ class Direct:
         found: list[DirectEnded] = []
 
         def has_come() -> bool:
-            found.extend(self.maps.ended(10))
+            found.extend(one.whole() for one in self.maps.ended(10))
             return bool(found)
 
         assert soon(has_come), "none has ended"

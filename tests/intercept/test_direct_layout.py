@@ -138,4 +138,6 @@ def test_an_ended_connection(c: dict[str, int], ended: DirectEnded) -> None:
         state=("I", ended.state),
         flags=("I", flags),
     )
-    assert layout.unpack_ended(raw) == ended
+    words = layout.unpack_ended(raw)
+    assert words.whole() == ended
+    assert (words.released, words.retransmitted) == (ended.released, ended.retransmitted)

@@ -6,10 +6,16 @@ import msgspec
 import pytest
 
 from meshtrio.address import Address
-from meshtrio.intercept.direct_layout import DirectEnded, DirectLive
+from meshtrio.intercept.direct_layout import (
+    FLOW_RELEASED,
+    FLOW_RETRANSMITTED,
+    DirectEnded,
+    DirectLive,
+    EndedWords,
+)
 from meshtrio.intercept.sockdiag import Counted
 from meshtrio.observe import direct_ends as ends
-from meshtrio.observe.direct_ends import is_fault, outcome_of, payload, shown, tally_of
+from meshtrio.observe.direct_ends import is_fault, outcome_of, payload, shown, sums_of, tally_of
 from meshtrio.observe.ledger import LISTED
 from meshtrio.outcome import Outcome
 
@@ -107,6 +113,36 @@ def test_how_one_is_shown() -> None:
 
 def test_clocks_that_are_read_apart_make_no_negative_time() -> None:
     assert shown(9, LIVE, ("", ""), now=99.0, wall_now=1000.0).lasted_s == 0.0
+
+
+def words(cookie: int = 9, **how: Any) -> EndedWords:
+    to, came = LIVE.destination.pack(), LIVE.source.pack()
+    one = EndedWords(came, to, LIVE.member.pack(), 7, 3, 100, cookie, 200, 10, 20, ends.LAST_ACK, 0)
+    return one._replace(**how)
+
+
+def test_sums_are_by_workload_address_and_end() -> None:
+    to, other = LIVE.destination.pack(), LIVE.member.pack()
+    found = sums_of(
+        [
+            words(),
+            words(state=ends.FIN_WAIT2, flags=FLOW_RELEASED, sent=1, received=2),
+            words(state=ends.SYN_SENT, sent=0, received=0),
+            words(state=ends.SYN_SENT, sent=0, received=0, flags=FLOW_RETRANSMITTED),
+            words(cookie=1, state=ends.ESTABLISHED),
+            words(workload=8),
+            words(destination=other),
+        ],
+        {1},
+    )
+    assert found == {
+        (7, to, Outcome.CARRIED): [2, 11, 22],
+        (7, to, Outcome.CONNECT_FAILED): [1, 0, 0],
+        (7, to, Outcome.CONNECT_TIMEOUT): [1, 0, 0],
+        (7, to, Outcome.DRAINED): [1, 10, 20],
+        (8, to, Outcome.CARRIED): [1, 10, 20],
+        (7, other, Outcome.CARRIED): [1, 10, 20],
+    }
 
 
 def test_a_tally_counts_all_and_lists_some() -> None:
