@@ -147,7 +147,7 @@ async def connections(parts: Parts) -> dict[str, object]:
         omitted += report.omitted
         answered += 1
     silent = len(parts.fleet.seats) - answered
-    recent = list(reversed(parts.sums.recent))
+    recent = list(reversed(parts.sums.recent()))
     return {"live": live, "ended": recent, "omitted": omitted, "silent_workers": silent}
 
 

@@ -5,8 +5,10 @@ are direct, or why.
 """
 
 import contextlib
+import select
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 import trio
 
@@ -17,8 +19,9 @@ from meshtrio.intercept.netns import Netns
 from meshtrio.intercept.sockdiag import SockDiag
 from meshtrio.messages import Connection, Count, Tally
 from meshtrio.observe import log
-from meshtrio.observe.direct_ends import end_of, is_fault, payload, shown, sums_of, tally_of
+from meshtrio.observe.direct_ends import end_of, is_fault, outcome_of, payload, shown, sums_of, tally_of
 from meshtrio.observe.ledger import LISTED
+from meshtrio.observe.sums import Later
 from meshtrio.outcome import Outcome
 
 READ_S = 0.2
@@ -46,10 +49,10 @@ class DirectBook:
         self,
         spaces: Callable[[], Mapping[int, Netns]],
         services: Mapping[Address, str],
-        tell: Callable[[Tally], None],
+        tell: Callable[[Tally, Sequence[Later]], None],
     ) -> None:
         """Begin without a kernel: there are none. `spaces` gives the namespaces of workloads by their ids,
-        `services` names the service of an address, `tell` gets what has ended."""
+        `services` names the service of an address, `tell` gets what has ended, the last of it one by one."""
         self.maps: DirectMaps | None = None
         self._spaces = spaces
         self._services = services
@@ -65,14 +68,18 @@ class DirectBook:
 
     async def keep_reading(self) -> None:
         """Tell of connections that have ended, of those that failed at once, until cancelled."""
-        while True:
-            with trio.move_on_after(READ_S):
-                if self.maps is None:
-                    await trio.sleep_forever()
-                await trio.lowlevel.wait_readable(self.maps.failing)
-            while self.read() == AT_ONCE:
-                await trio.lowlevel.checkpoint()
-            await trio.sleep(PAUSE_S)
+        if self.maps is None:
+            await trio.sleep_forever()
+        with select.epoll() as woken:
+            # Once for each failure. By level it would be readable as long as any end is unread.
+            woken.register(self.maps.failing, select.EPOLLIN | select.EPOLLET)
+            while True:
+                with trio.move_on_after(READ_S):
+                    await trio.lowlevel.wait_readable(woken.fileno())
+                woken.poll(0)
+                while self.read() == AT_ONCE:
+                    await trio.lowlevel.checkpoint()
+                await trio.sleep(PAUSE_S)
 
     def read(self) -> int:
         """Tell of connections that have ended, some at most; say how many."""
@@ -82,16 +89,20 @@ class DirectBook:
         cut = self._cut & {one.cookie for one in ended} if self._cut else frozenset()
         self._cut -= cut
         kinds = sums_of(ended, cut)
+        names = {who: self._names_of(*who) for who in {(workload, to) for workload, to, _ in kinds}}
         counts = [
-            Count("outbound", *self._names_of(workload, to), end, *sums)
-            for (workload, to, end), sums in kinds.items()
+            Count("outbound", *names[workload, to], end, *sums) for (workload, to, end), sums in kinds.items()
         ]
+
+        def shown_later(one: EndedWords) -> Later:
+            return partial(_shown, one, names[one.workload, one.destination], is_cut=one.cookie in cut)
+
         logged = {outcome for _, _, outcome in kinds if log.heeds(outcome)}
         for one in ended if logged else ():
             if end_of(one, cut) in logged:
-                log.ended(self._ended(one, cut))
-        listed = [self._ended(one, cut) for one in ended[-LISTED:]]
-        self._tell(Tally(counts, listed, len(ended) - len(listed)))
+                log.ended(shown_later(one)())
+        last = ended[-LISTED:]
+        self._tell(Tally(counts, [], len(ended) - len(last)), list(map(shown_later, last)))
         if faults := [one.whole() for one in ended if one.cookie not in cut and is_fault(one)]:
             self.failed(faults)
         return len(ended)
@@ -174,28 +185,29 @@ class DirectBook:
     def _living(self) -> Iterator[tuple[int, DirectLive]]:
         return self.maps.live() if self.maps is not None else iter(())
 
-    def _ended(self, words: EndedWords, cut: Set[int]) -> Connection:
-        ended = words.whole()
-        return shown(
-            ended.cookie,
-            ended.was,
-            self._named(ended.was),
-            now=ended.at,
-            wall_now=time.time() - max(0.0, time.monotonic() - ended.at),
-            sent_bytes=ended.sent,
-            received_bytes=ended.received,
-            outcome=end_of(words, cut),
-            detail=ON_REQUEST if words.cookie in cut else "",
-        )
-
     def _end(self, connections: list[Connection]) -> None:
         if connections:
             for one in connections:
                 log.ended(one)
-            self._tell(tally_of(connections))
+            self._tell(tally_of(connections), ())
 
     def _names_of(self, workload: int, destination: bytes) -> tuple[str, str]:
         return self._names.get(workload, ""), self._services.get(Address.unpack(destination), "")
 
     def _named(self, one: DirectLive) -> tuple[str, str]:
         return self._names.get(one.workload, ""), self._services.get(one.destination, "")
+
+
+def _shown(words: EndedWords, names: tuple[str, str], *, is_cut: bool) -> Connection:
+    ended = words.whole()
+    return shown(
+        ended.cookie,
+        ended.was,
+        names,
+        now=ended.at,
+        wall_now=time.time() - max(0.0, time.monotonic() - ended.at),
+        sent_bytes=ended.sent,
+        received_bytes=ended.received,
+        outcome=Outcome.DRAINED if is_cut else outcome_of(ended),
+        detail=ON_REQUEST if is_cut else "",
+    )

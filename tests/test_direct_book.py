@@ -1,7 +1,7 @@
 """World. Direct connections of a real workload: shown while they live, told of at the end, closed."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 import trio
@@ -10,6 +10,7 @@ from meshtrio.address import Address
 from meshtrio.direct_book import GONE_ON, ON_REQUEST, READ_S, DirectBook
 from meshtrio.intercept.direct_layout import DirectEnded
 from meshtrio.messages import Connection, Tally
+from meshtrio.observe.sums import Later
 from meshtrio.outcome import Outcome
 from tests.bpf import fixtures
 from tests.bpf.app import Failed
@@ -25,14 +26,19 @@ class Scene:
     def __init__(self, direct: Direct) -> None:
         self.direct = direct
         self.told: list[Tally] = []
+        self.listed: list[Connection] = []
         names = {direct.vip: "default/web"}
         self.spaces = {direct.pod.netns.id: direct.pod.netns}
-        self.book = DirectBook(lambda: self.spaces, names, self.told.append)
+        self.book = DirectBook(lambda: self.spaces, names, self.hear)
         self.book.maps = direct.maps
         self.book.enter(WORKLOAD, "shop")
 
+    def hear(self, tally: Tally, later: Sequence[Later]) -> None:
+        self.told.append(tally)
+        self.listed += [*tally.ended, *(one() for one in later)]
+
     def ended(self) -> list[Connection]:
-        return [one for tally in self.told for one in tally.ended]
+        return self.listed
 
     def read(self) -> Connection:
         """Return the one connection that has ended, within a moment."""
@@ -88,8 +94,8 @@ def test_of_many_all_are_counted_and_the_last_are_listed(
     (tally,) = scene.told
     assert [(one.outcome, one.connections) for one in tally.counts] == [(Outcome.CARRIED, 9)]
     assert (tally.counts[0].workload, tally.counts[0].service) == ("shop", "default/web")
-    assert (len(tally.ended), tally.omitted) == (3, 6)
-    assert tally.ended[-1].endpoint == str(scene.direct.members[last])
+    assert (len(scene.ended()), tally.omitted) == (3, 6)
+    assert scene.ended()[-1].endpoint == str(scene.direct.members[last])
 
 
 def test_those_that_speak_against_their_endpoints_are_told_apart(scene: Scene) -> None:
@@ -191,7 +197,7 @@ def test_what_is_wanted_is_closed_and_nothing_else(scene: Scene) -> None:
 
 
 async def test_without_a_kernel_there_are_none() -> None:
-    book = DirectBook(dict, {}, lambda tally: None)
+    book = DirectBook(dict, {}, lambda tally, later: None)
     assert book.read() == 0
     assert await book.live() == ([], 0)
     assert book.close(lambda service, member: True) == 0

@@ -92,7 +92,7 @@ async def own(config: Config, spec: Spec, stop_waiting: trio.Event) -> AsyncIter
                     agent.stop(0.0 if stop_waiting.is_set() else None)
                 hurrying.start_soon(_hurry, agent, stop_waiting)
             hurrying.cancel_scope.cancel()
-        member.connections = msgspec.to_builtins(list(agent.parts.sums.recent))
+        member.connections = msgspec.to_builtins(agent.parts.sums.recent())
 
 
 async def _hurry(agent: Agent, stop_waiting: trio.Event) -> None:

@@ -3,6 +3,7 @@ is shown.
 """
 
 from collections import Counter, deque
+from collections.abc import Callable, Sequence
 
 import msgspec
 
@@ -20,6 +21,8 @@ BALANCED = 500
 OTHER = "other"
 ALLOWED, DENIED = "retries_allowed", "retries_denied"
 
+Later = Callable[[], Connection]
+"""Makes the value of a connection that has ended: of most that end nobody ever looks at it."""
 Kind = tuple[Direction, str, str, Outcome]
 
 
@@ -40,14 +43,14 @@ class Sums:
     def __init__(self) -> None:
         """Begin at zero."""
         self.kinds: dict[Kind, list[int]] = {}
-        self.recent: deque[Connection] = deque(maxlen=RECENT)
+        self._recent: deque[Connection | Later] = deque(maxlen=RECENT)
         self.omitted = 0
         self.handshakes: dict[tuple[Direction, str], int] = {}
         self.balanced: dict[str, Counter[str]] = {}
         """By service port: retries (ALLOWED, DENIED), and remarks of balancers by their words."""
 
-    def add(self, tally: Tally) -> None:
-        """Take what a worker tells."""
+    def add(self, tally: Tally, later: Sequence[Later] = ()) -> None:
+        """Take what a worker tells. `later` are further ones of those that are counted."""
         for count in tally.counts:
             kind: Kind = (count.direction, count.workload, count.service, count.outcome)
             if kind not in self.kinds and len(self.kinds) >= KINDS:
@@ -61,7 +64,8 @@ class Sums:
             self.handshakes[one.direction, one.result] = known + one.count
         for port in tally.balanced:
             self._count(port)
-        self.recent.extend(tally.ended)
+        self._recent.extend(tally.ended)
+        self._recent.extend(later)
         self.omitted += tally.omitted
 
     def _count(self, news: Balanced) -> None:
@@ -71,6 +75,10 @@ class Sums:
         sums = self.balanced.setdefault(name, Counter())
         sums.update({ALLOWED: news.retries_allowed, DENIED: news.retries_denied})
         sums.update(news.remarks)
+
+    def recent(self) -> list[Connection]:
+        """Return those that ended last, the oldest first."""
+        return [one if isinstance(one, Connection) else one() for one in self._recent]
 
     def by_outcome(self) -> dict[str, int]:
         """Return how many connections ended in which way."""

@@ -1,6 +1,7 @@
 """Core. What the agent adds up, held against plain dictionaries."""
 
 from collections import Counter
+from functools import partial
 
 import hypothesis.strategies as st
 import pytest
@@ -62,9 +63,23 @@ def test_the_last_ones_are_kept_and_the_rest_counted() -> None:
     sums = Sums()
     sums.add(Tally([], [ended(number) for number in range(module.RECENT)], omitted=2))
     sums.add(Tally([], [ended(-1)], omitted=3))
-    assert len(sums.recent) == module.RECENT
-    assert (sums.recent[0].id, sums.recent[-1].id) == (1, -1)
+    recent = sums.recent()
+    assert len(recent) == module.RECENT
+    assert (recent[0].id, recent[-1].id) == (1, -1)
     assert sums.omitted == 5
+
+
+def test_of_some_the_value_is_made_when_somebody_looks() -> None:
+    sums, made = Sums(), []
+
+    def later(number: int) -> Connection:
+        made.append(number)
+        return ended(number)
+
+    sums.add(Tally([], [ended(1)]), [partial(later, 2), partial(later, 3)])
+    assert made == []
+    assert [one.id for one in sums.recent()] == [1, 2, 3]
+    assert made == [2, 3]
 
 
 def test_handshakes_of_all_workers_are_added() -> None:
