@@ -139,7 +139,7 @@ class DirectBook:
                 log.rarely("the kernel does not tell what direct connections have carried", why=str(refused))
                 continue
             found = zip(here, counts, strict=True)
-            carried |= {cookie: payload(one) for (_, _, cookie), one in found if one is not None}
+            carried |= {cookie: payload(*one) for (_, _, cookie), one in found if one is not None}
         return carried
 
     def leave(self, number: int) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Sequence, Set
 from typing import Any
 
 from meshtrio.intercept.direct_layout import DirectEnded, DirectLive, EndedWords
-from meshtrio.intercept.sockdiag import Counted
 from meshtrio.messages import Connection, Count, Tally
 from meshtrio.observe.ledger import LISTED
 from meshtrio.outcome import Outcome
@@ -65,15 +64,15 @@ def is_fault(ended: DirectEnded | EndedWords) -> bool:
     return outcome in _FAULTS
 
 
-def payload(counted: Counted) -> tuple[int, int]:
+def payload(state: int, acked: int, received: int) -> tuple[int, int]:
     """Return the bytes that a connection which lives has sent and received, of what the kernel counted.
 
     The kernel counts SYN and FIN as bytes: ours once they are acknowledged, and the other side's FIN when it
     came (as in bpf/direct.c, which sees them at the end). What is sent counts once it is acknowledged.
     """
-    ours = (counted.state not in (SYN_SENT, CLOSE)) + (counted.state in (FIN_WAIT2, TIME_WAIT))
-    theirs = counted.state in (CLOSE_WAIT, LAST_ACK, CLOSING, TIME_WAIT)
-    return max(0, counted.acked - ours), max(0, counted.received - theirs)
+    ours = (state not in (SYN_SENT, CLOSE)) + (state in (FIN_WAIT2, TIME_WAIT))
+    theirs = state in (CLOSE_WAIT, LAST_ACK, CLOSING, TIME_WAIT)
+    return max(0, acked - ours), max(0, received - theirs)
 
 
 def shown(

@@ -13,7 +13,6 @@ from meshtrio.intercept.direct_layout import (
     DirectLive,
     EndedWords,
 )
-from meshtrio.intercept.sockdiag import Counted
 from meshtrio.observe import direct_ends as ends
 from meshtrio.observe.direct_ends import is_fault, outcome_of, payload, shown, sums_of, tally_of
 from meshtrio.observe.ledger import LISTED
@@ -99,8 +98,8 @@ def test_what_speaks_against_an_endpoint(state: int, how: dict[str, Any], speaks
     ],
 )
 def test_syn_and_fin_are_no_payload(state: int, carried: tuple[int, int]) -> None:
-    assert payload(Counted(state, 10, 20)) == carried
-    assert payload(Counted(state, 0, 0)) == (0, 0)
+    assert payload(state, 10, 20) == carried
+    assert payload(state, 0, 0) == (0, 0)
 
 
 def test_how_one_is_shown() -> None:
