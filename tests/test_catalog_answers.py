@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from meshtrio.address import Address
-from meshtrio.admin.app import encode
 from meshtrio.catalog.question import EndpointsWanted, NoSuchService, ServicesWanted, WhichNamespace
 from meshtrio.catalog.service import Health
 from meshtrio.catalog_answers import CatalogAnswers
+from meshtrio.web.message import encode
 from tests.support.catalog_desk import NOW, Desk, endpoint, service, shop
 
 HOST = Address.of("10.0.0.1", 8080)

@@ -12,7 +12,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from meshtrio import __version__, control
 from meshtrio.address import Address
-from meshtrio.admin.app import encode
 from meshtrio.breaker_board import BreakerBoard
 from meshtrio.catalog.service import Endpoint, Service, ServicePort
 from meshtrio.config.schema import Catalog, Config, Log
@@ -31,6 +30,7 @@ from meshtrio.outcome import Outcome
 from meshtrio.publisher import Publisher
 from meshtrio.resolver.resolver import Resolver
 from meshtrio.sources import Sources
+from meshtrio.web.message import encode
 from tests.intercept.node import Place, a_place, node
 
 RULES = Rules(rung="auto", outbound_port=0, inbound_port=0, any_port=True, show_callers=False)

@@ -22,7 +22,12 @@ from meshtrio.discover.hub import Sink
 from meshtrio.publisher import Publisher
 from meshtrio.sources import Sources
 
-HEAVY = ("kubernetes", "httpx", "consul", "dns", "sqlite3", "bcc", "pyroute2", "rich", "click")
+# fmt: off
+HEAVY = (
+    "kubernetes", "httpx", "consul", "dns", "sqlite3", "bcc", "pyroute2", "rich", "click",
+    "asyncio", "email", "h2", "http.client", "prometheus_client",
+)
+# fmt: on
 HOST = "orders.example.org"
 
 

@@ -1,20 +1,15 @@
-"""Shell. What the admin port and the control socket answer, as Starlette applications.
+"""Shell. What the admin port and the control socket answer, by routes.
 
 The admin port only reads. The control socket is the operator's (0600) and also changes things. Every
 error is JSON with one sentence and an `x-meshtrio-error` header. Does not know how answers are found.
 """
 
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, Protocol
 
 import msgspec
 import trio
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
 
 from meshtrio.admin.balance_routes import BalanceAnswers, balance_routes
 from meshtrio.admin.breaker_routes import BreakerAnswers, breaker_routes, forcing_route
@@ -22,7 +17,8 @@ from meshtrio.admin.catalog_routes import CatalogAnswers, catalog_routes
 from meshtrio.admin.identity_routes import IdentityAnswers, identity_routes, rotation_route
 from meshtrio.config.kinds import Label, Port
 from meshtrio.intercept.workload import Spec, WorkloadError
-from meshtrio.observe import log
+from meshtrio.web.message import Disconnected, HTTPException, Request, Response, answer_json
+from meshtrio.web.router import Route, Router
 
 BODY_BYTES = 64 * 1024
 """The longest request body. Longer: 413."""
@@ -71,17 +67,12 @@ class Answers(Protocol):
         """Catch a workload no more."""
 
 
-def encode(value: object) -> bytes:
-    """Write a value as JSON, with outcomes by their words and paths as text."""
-    return msgspec.json.encode(value, enc_hook=str)
-
-
-def admin_app(answers: Answers, more: Sequence[Route] = ()) -> Starlette:
+def admin_app(answers: Answers, more: Sequence[Route] = ()) -> Router:
     """Make the application of the admin port, with these routes besides."""
-    return Starlette(routes=[*_reading(answers), *more], exception_handlers=error_answers())
+    return Router([*_reading(answers), *more])
 
 
-def control_app(answers: Answers, more: Sequence[Route] = ()) -> Starlette:
+def control_app(answers: Answers, more: Sequence[Route] = ()) -> Router:
     """Make the application of the control socket, with these routes besides."""
 
     async def add(request: Request) -> Response:
@@ -115,7 +106,7 @@ def control_app(answers: Answers, more: Sequence[Route] = ()) -> Starlette:
         rotation_route(lambda: answers.identity, answer_json, read_body),
         forcing_route(lambda: answers.breakers, answer_json, read_body),
     ]
-    return Starlette(routes=[*_reading(answers), *changing, *more], exception_handlers=error_answers())
+    return Router([*_reading(answers), *changing, *more])
 
 
 def close_route(close: Callable[[str], int]) -> Route:
@@ -168,7 +159,7 @@ def _reading(answers: Answers) -> list[Route]:
         return Route(path, respond, methods=["GET"])
 
     async def healthz(request: Request) -> Response:
-        return PlainTextResponse("ok\n")
+        return Response(b"ok\n")
 
     async def readyz(request: Request) -> Response:
         missing = answers.readiness()
@@ -191,34 +182,6 @@ def _reading(answers: Answers) -> list[Route]:
     ]
 
 
-def answer_json(value: object, status: int = 200) -> Response:
-    """Answer with a value as JSON."""
-    return Response(encode(value) + b"\n", status, media_type="application/json")
-
-
-def error_answers() -> dict[Any, Any]:
-    """Say how each exception is answered, for Starlette's `exception_handlers`."""
-
-    async def say(request: Request, failed: Exception) -> Response:
-        assert isinstance(failed, HTTPException)
-        return _error(failed.status_code, failed.detail, failed.headers or {})
-
-    async def confess(request: Request, failed: Exception) -> Response:
-        log.bug("an answer failed by a bug of ours", failed)
-        return _error(500, "this is a bug of ours; the log of the agent has its trace", {})
-
-    return {HTTPException: say, Exception: confess}
-
-
-def _error(status: int, sentence: str, headers: Mapping[str, str]) -> Response:
-    answer = answer_json({"error": sentence}, status)
-    answer.headers.update(headers)
-    # What a client may have put into the sentence must not be able to end the header.
-    shown = "".join(sign if " " <= sign <= "~" else "?" for sign in sentence.replace("\n", " "))
-    answer.headers["x-meshtrio-error"] = shown[:500].strip()
-    return answer
-
-
 async def read_body(request: Request) -> bytes:
     """Read a whole body; HTTPException if it is too long or too slow, or ends early."""
     body = b""
@@ -229,7 +192,7 @@ async def read_body(request: Request) -> bytes:
                     body += chunk
                     if len(body) > BODY_BYTES:
                         raise HTTPException(413, f"the body is larger than {BODY_BYTES} bytes")
-    except ClientDisconnect:
+    except Disconnected:
         raise HTTPException(400, "the body ended early") from None
     except trio.TooSlowError:
         raise HTTPException(408, f"the body took longer than {BODY_S:.0f} s") from None

@@ -7,14 +7,12 @@ from collections.abc import Callable
 from typing import Annotated, Any, Protocol
 
 import msgspec
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 from meshtrio.balance_answers import WhichPort, WrongKey
 from meshtrio.breaker_answers import NoSuchPart
 from meshtrio.catalog.question import NoSuchService, WhichNamespace
+from meshtrio.web.message import HTTPException, Request, Response
+from meshtrio.web.router import Route
 
 KEY_BYTES = 4096
 """The longest key that can be asked about. Longer: 400."""
@@ -45,7 +43,7 @@ def balance_routes(answers: Callable[[], BalanceAnswers], reply: Callable[[objec
         try:
             asked = msgspec.convert(dict(request.query_params), _Asked, strict=False)
         except msgspec.ValidationError as wrong:
-            raise HTTPException(400, f"{request.url.path}: {wrong}") from None
+            raise HTTPException(400, f"{request.path}: {wrong}") from None
         namespace, name = request.path_params.get("namespace", ""), request.path_params["name"]
         try:
             found = await answers().explain(namespace, name, port=asked.port, key=asked.key)

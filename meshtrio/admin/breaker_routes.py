@@ -7,14 +7,12 @@ from collections.abc import Callable
 from typing import Annotated, Any, Literal, Protocol
 
 import msgspec
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 from meshtrio.balance.board import BoardFull
 from meshtrio.breaker_answers import NoSuchPart
 from meshtrio.catalog.question import NoSuchService, WhichNamespace
+from meshtrio.web.message import HTTPException, Request, Response
+from meshtrio.web.router import Route
 
 _Name = Annotated[str, msgspec.Meta(max_length=512)]
 
@@ -49,7 +47,7 @@ def breaker_routes(answers: Callable[[], BreakerAnswers], reply: Callable[[objec
         try:
             asked = msgspec.convert(dict(request.query_params), _Asked, strict=False)
         except msgspec.ValidationError as wrong:
-            raise HTTPException(400, f"{request.url.path}: {wrong}") from None
+            raise HTTPException(400, f"{request.path}: {wrong}") from None
         return reply(_answered(lambda: answers().listed(asked.service)))
 
     return [Route("/v1/breakers", listed, methods=["GET"])]

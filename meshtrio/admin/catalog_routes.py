@@ -7,10 +7,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, TypeVar
 
 import msgspec
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 from meshtrio.catalog.question import (
     EndpointsWanted,
@@ -19,6 +15,8 @@ from meshtrio.catalog.question import (
     WhichNamespace,
     WrongCursor,
 )
+from meshtrio.web.message import HTTPException, Request, Response
+from meshtrio.web.router import Route
 
 W = TypeVar("W")
 
@@ -88,4 +86,4 @@ def _asked(request: Request, kind: type[W]) -> W:
     try:
         return msgspec.convert(dict(request.query_params), kind, strict=False)
     except msgspec.ValidationError as wrong:
-        raise HTTPException(400, f"{request.url.path}: {wrong}") from None
+        raise HTTPException(400, f"{request.path}: {wrong}") from None

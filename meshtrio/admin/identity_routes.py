@@ -7,14 +7,12 @@ from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Protocol
 
 import msgspec
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 from meshtrio.config.kinds import Label
 from meshtrio.identities import UnknownWorkload
 from meshtrio.issuers.issuer import IssueError
+from meshtrio.web.message import HTTPException, Request, Response
+from meshtrio.web.router import Route
 
 
 class IdentityAnswers(Protocol):

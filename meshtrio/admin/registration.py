@@ -9,12 +9,7 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
-
-from meshtrio.admin.app import answer_json, read_body
+from meshtrio.admin.app import read_body
 from meshtrio.catalog.registered import Answer, Full, NotOpen
 from meshtrio.catalog.registrant import (
     Name,
@@ -27,6 +22,8 @@ from meshtrio.catalog.registrant import (
 from meshtrio.config.environ import read_text
 from meshtrio.config.fault import Faults
 from meshtrio.observe import log
+from meshtrio.web.message import HTTPException, Request, Response, answer_json
+from meshtrio.web.router import Route
 
 if TYPE_CHECKING:
     # It brings SQLite with it, which an agent to whom nobody registers does not carry.
@@ -105,7 +102,7 @@ def file_token(path: str) -> Token:
 
 def _let_in(request: Request, token: str) -> None:
     scheme, _, brought = request.headers.get("authorization", "").partition(" ")
-    # Starlette reads headers as Latin-1; so this is the very bytes that came.
+    # Headers are read as Latin-1; so this is the very bytes that came.
     same = hmac.compare_digest(brought.strip().encode("latin-1"), token.encode())
     if not (same and token and scheme.lower() == "bearer"):
         raise HTTPException(

@@ -1,6 +1,6 @@
 """Shell. The admin port (TCP, read only) and the control socket (Unix, 0600, everything), served.
 
-hypercorn speaks HTTP on trio. The sockets are opened before anything else is done, so that a port
+The sockets are opened before anything else is done, so that a port
 that is taken is said at once and costs nothing. Does not know what is answered.
 """
 
@@ -8,19 +8,16 @@ import contextlib
 import fcntl
 import os
 import socket
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import trio
-from hypercorn.config import Config
-from hypercorn.trio.tcp_server import TCPServer
-from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ConnectionState
-from hypercorn.utils import wrap_app
 
 from meshtrio.observe import log
 from meshtrio.places import lock_path
+from meshtrio.web.conversation import converse
+from meshtrio.web.message import Caller
+from meshtrio.web.router import App
 
 
 class AdminError(Exception):
@@ -109,7 +106,7 @@ def _admin(bind: str, port: int) -> socket.socket:
 
 
 async def serve(
-    app: Callable[..., Awaitable[None]],
+    app: App,
     listener: socket.socket,
     task_status: trio.TaskStatus[Any] = trio.TASK_STATUS_IGNORED,
 ) -> None:
@@ -117,33 +114,14 @@ async def serve(
 
     Cancelled, it hangs up on everybody, also on those who do not read. `listener` stays open.
     """
-    settings = Config()
-    settings.accesslog = None
-    settings.errorlog = None
-    settings.h11_max_incomplete_size = 16 * 1024
-    settings.keep_alive_timeout = 15
-    wrapped = wrap_app(app, settings.wsgi_max_body_size, "asgi")
-    context = WorkerContext(None)
-    there: set[trio.SocketStream] = set()
 
     async def answer(stream: trio.SocketStream) -> None:
-        there.add(stream)
         try:
-            await TCPServer(wrapped, settings, context, ConnectionState({}), stream)  # type: ignore[arg-type]
+            await converse(stream, app, Caller())
         except Exception as bug:  # noqa: BLE001  the border: one client must not end the others
             log.bug("an admin connection ended by a bug of ours", bug)
-        finally:
-            there.discard(stream)
 
     copy = socket.socket(fileno=os.dup(listener.fileno()))
     copy.setblocking(False)
-    async with trio.open_nursery() as clients:
-        try:
-            ours = trio.SocketListener(trio.socket.from_stdlib_socket(copy))
-            await trio.serve_listeners(answer, [ours], handler_nursery=clients, task_status=task_status)
-        finally:
-            # hypercorn shields its sending from cancellation, for as long as a client does not read.
-            # That is also why hypercorn.trio.serve, which knows its clients alone, is of no use here.
-            for stream in there:
-                with contextlib.suppress(OSError):
-                    stream.socket.shutdown(socket.SHUT_RDWR)
+    ours = trio.SocketListener(trio.socket.from_stdlib_socket(copy))
+    await trio.serve_listeners(answer, [ours], task_status=task_status)

@@ -1,4 +1,4 @@
-"""Shell. What the CA answers, as a Starlette application. Does not know sockets, nor where roots and nodes
+"""Shell. What the CA answers, by routes. Does not know sockets, nor where roots and nodes
 are kept.
 
     POST /v1/sign     a certificate for the CSR of a node, or of a workload on it
@@ -8,7 +8,6 @@ are kept.
 
 import base64
 import binascii
-import contextlib
 import math
 from collections import Counter
 from collections.abc import Callable
@@ -16,13 +15,8 @@ from typing import Annotated
 
 import msgspec
 import trio
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
 
-from meshtrio.admin.app import answer_json, error_answers, read_body
+from meshtrio.admin.app import read_body
 from meshtrio.ca.grants import STATUS, TOKEN_PREFIX, Denied, Why, is_node_name, node_id
 from meshtrio.ca.limits import Limits, Rate
 from meshtrio.ca.proof import Proof, Shown
@@ -34,14 +28,12 @@ from meshtrio.identity.request import read_request
 from meshtrio.identity.spiffe import SpiffeFault, SpiffeId, parse_workload
 from meshtrio.observe import audit
 from meshtrio.observe.sums import Gauge, Sums
+from meshtrio.web.message import HTTPException, Request, Response, answer_json
+from meshtrio.web.router import Route, Router
 
-PEER = "meshtrio.peer"
-"""Where in ASGI's scope the certificate stands that the caller has shown (DER; None: none)."""
 REASON = "x-meshtrio-reason"
 """The header that says in one word why there is no certificate."""
 REFRESH_HINT_S = 300
-HEARD_OUT_BYTES = 4 << 20
-HEARD_OUT_S = 2.0
 
 
 class Terms(msgspec.Struct, frozen=True):
@@ -85,7 +77,7 @@ class Desk:
         self._issued: Counter[str] = Counter()
         self._refused: Counter[str] = Counter()
 
-    def application(self) -> Starlette:
+    def application(self) -> Router:
         """Make the application."""
         routes = [
             Route("/v1/sign", self._sign, methods=["POST"]),
@@ -93,10 +85,10 @@ class Desk:
             Route("/healthz", self._healthz, methods=["GET"]),
             Route("/metrics", self._metrics, methods=["GET"]),
         ]
-        return Starlette(routes=routes, exception_handlers=error_answers())
+        return Router(routes)
 
     async def _sign(self, request: Request) -> Response:
-        said: dict[str, object] = {"address": request.client.host if request.client else ""}
+        said: dict[str, object] = {"address": request.caller.host}
         try:
             signed = await self._signed(request, said)
         except Denied as denied:
@@ -105,8 +97,7 @@ class Desk:
             status = 403 if refused.reason is Reason.WRONG_IDENTITY else 400
             raise self._told(refused.reason.value, status, refused, said) from refused
         except HTTPException as wrong:
-            await _hear_out(request)
-            raise self._told(Why.BAD_REQUEST.value, wrong.status_code, wrong, said) from wrong
+            raise self._told(Why.BAD_REQUEST.value, wrong.status, wrong, said) from wrong
         leaf = signed.leaf
         self._issued[str(said["proof"])] += 1
         audit.record("certificate issued", **said, serial=f"{leaf.serial:x}", not_after=leaf.not_after)
@@ -141,7 +132,7 @@ class Desk:
         if token.startswith(TOKEN_PREFIX) and wanted != node_id(self._parts.signer.trust_domain, order.node):
             own = node_id(self._parts.signer.trust_domain, order.node)
             raise Denied(Why.NOT_ALLOWED, f"a join token is for {own} alone; ask with that certificate")
-        return Shown(request.scope.get(PEER), token, order.node, wanted, key_bytes(key))
+        return Shown(request.caller.certificate, token, order.node, wanted, key_bytes(key))
 
     def _take(self, limits: Limits, who: str) -> None:
         wait_s = limits.take(who, trio.current_time())
@@ -149,7 +140,7 @@ class Desk:
             raise Denied(Why.TOO_MANY, "too many requests; come back later", wait_s)
 
     def _told(self, why: str, status: int, words: Exception, said: dict[str, object]) -> HTTPException:
-        sentence = words.detail if isinstance(words, HTTPException) else str(words)
+        sentence = words.sentence if isinstance(words, HTTPException) else str(words)
         self._refused[why] += 1
         if status != 429:
             # Those are counted only: who asks a thousand times a second shall not fill the disk as well.
@@ -169,7 +160,7 @@ class Desk:
         return write_bundle(bundle)
 
     async def _healthz(self, request: Request) -> Response:
-        return PlainTextResponse("ok\n")
+        return Response(b"ok\n")
 
     async def _metrics(self, request: Request) -> Response:
         from meshtrio.observe.exposition import exposition
@@ -188,18 +179,6 @@ class Desk:
         gauges.append(Gauge("meshtrio_ca_root_expiry_seconds", "How long the root still lives", left_s))
         text = exposition(Sums(), gauges, {})
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
-
-
-async def _hear_out(request: Request) -> None:
-    """Read what is left of a body that is too long, so that who sends it can read the answer; within bounds,
-    beyond which the connection is cut."""
-    left = HEARD_OUT_BYTES
-    with contextlib.suppress(ClientDisconnect), trio.move_on_after(HEARD_OUT_S):
-        async with contextlib.aclosing(request.stream()) as chunks:
-            async for chunk in chunks:
-                left -= len(chunk)
-                if left < 0:
-                    break
 
 
 def _order(body: bytes) -> _Order:

@@ -1,4 +1,4 @@
-"""Shell. The CA's port: HTTPS on trio by hypercorn, with a certificate of the CA's own root.
+"""Shell. The CA's port: HTTPS, with a certificate of the CA's own root.
 
 The handshake is done here, for what a caller has shown in it is who it is. Does not know what is answered.
 """
@@ -6,27 +6,21 @@ The handshake is done here, for what a caller has shown in it is who it is. Does
 import contextlib
 import socket
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import trio
-from hypercorn.config import Config
-from hypercorn.trio.tcp_server import TCPServer
-from hypercorn.trio.worker_context import WorkerContext
-from hypercorn.typing import ConnectionState
-from hypercorn.utils import wrap_app
 
-from meshtrio.ca.app import PEER
 from meshtrio.observe import log
+from meshtrio.web.conversation import converse
+from meshtrio.web.message import Caller
+from meshtrio.web.router import App
 
 HANDSHAKE_S = 5.0
 ALERT_S = 0.5
 ALERT_BYTES = 65_536
 CONNECTIONS = 1024
 """How many callers there may be at a time. Full: a further one is hung up on, and comes again."""
-IDLE_S = 15
-
-App = Callable[..., Awaitable[None]]
 
 
 class CannotListen(Exception):
@@ -61,36 +55,26 @@ async def serve(
 ) -> None:
     """Answer until cancelled, then hang up on everybody. `context` gives the TLS settings as they are now.
     `listener` is closed when this returns."""
-    settings = _settings()
-    worker = WorkerContext(None)
-    there: set[trio.SocketStream] = set()
+    there = 0
 
     async def answer(stream: trio.SocketStream) -> None:
-        if len(there) >= CONNECTIONS:
+        nonlocal there
+        if there >= CONNECTIONS:
             log.rarely("too many connections to the CA", most=CONNECTIONS)
             return
-        there.add(stream)
+        there += 1
         try:
             tls = await _shaken(stream, context())
             if tls is not None:
-                peer = tls.getpeercert(binary_form=True)
-                wrapped = wrap_app(_with_peer(app, peer), settings.wsgi_max_body_size, "asgi")
-                await TCPServer(wrapped, settings, worker, ConnectionState({}), tls)
+                await converse(tls, app, Caller(_host(stream), tls.getpeercert(binary_form=True)))
         except Exception as bug:  # noqa: BLE001  the border: one client must not end the others
             log.bug("a connection to the CA ended by a bug of ours", bug)
         finally:
-            there.discard(stream)
+            there -= 1
             stream.socket.close()
 
-    async with trio.open_nursery() as clients:
-        try:
-            ours = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
-            await trio.serve_listeners(answer, [ours], handler_nursery=clients, task_status=task_status)
-        finally:
-            # hypercorn shields its sending from cancellation, for as long as a client does not read.
-            for stream in there:
-                with contextlib.suppress(OSError):
-                    stream.socket.shutdown(socket.SHUT_RDWR)
+    ours = trio.SocketListener(trio.socket.from_stdlib_socket(listener))
+    await trio.serve_listeners(answer, [ours], task_status=task_status)
 
 
 class _Noting:
@@ -133,17 +117,7 @@ async def _shaken(stream: trio.SocketStream, context: ssl.SSLContext) -> Any:
     return None
 
 
-def _with_peer(app: App, peer: bytes | None) -> App:
-    async def known(scope: Any, receive: Any, send: Any) -> None:
-        await app({**scope, PEER: peer}, receive, send)
-
-    return known
-
-
-def _settings() -> Config:
-    settings = Config()
-    settings.accesslog = None
-    settings.errorlog = None
-    settings.h11_max_incomplete_size = 16 * 1024
-    settings.keep_alive_timeout = IDLE_S
-    return settings
+def _host(stream: trio.SocketStream) -> str:
+    with contextlib.suppress(OSError):  # it may have gone
+        return str(stream.socket.getpeername()[0])
+    return ""

@@ -5,15 +5,22 @@ from collections.abc import Awaitable, Callable, Mapping
 import trio
 
 from meshtrio.catalog.probing import Answer, Finding, Target, told
-from meshtrio.discover.probe_grpc import ask_grpc
 from meshtrio.discover.probe_http import ask_http
 from meshtrio.discover.probe_tcp import Unanswered, ask_nothing, connected, leave
 from meshtrio.observe import log
 
+
+async def _ask_grpc(sock: trio.socket.SocketType, target: Target) -> Answer:
+    # It brings HTTP/2 with it, 1.3 MB, which an agent that probes nobody by gRPC does not carry.
+    from meshtrio.discover.probe_grpc import ask_grpc
+
+    return await ask_grpc(sock, target)
+
+
 _ASK: Mapping[str, Callable[[trio.socket.SocketType, Target], Awaitable[Answer]]] = {
     "tcp": ask_nothing,
     "http": ask_http,
-    "grpc": ask_grpc,
+    "grpc": _ask_grpc,
 }
 
 

@@ -10,9 +10,8 @@ from typing import Any, NamedTuple
 import pytest
 import trio
 import trio.lowlevel
-from starlette.applications import Starlette
 
-from meshtrio.admin.app import BODY_BYTES, Answers, admin_app, close_route, control_app, encode
+from meshtrio.admin.app import BODY_BYTES, Answers, admin_app, close_route, control_app
 from meshtrio.admin.server import serve
 from meshtrio.balance_answers import BalanceAnswers
 from meshtrio.breaker_answers import BreakerAnswers
@@ -30,6 +29,7 @@ from meshtrio.identity_answers import IdentityAnswers
 from meshtrio.intercept.workload import Spec, WorkloadError
 from meshtrio.outcome import Outcome
 from meshtrio.route.directness import Way
+from meshtrio.web.router import Router
 from tests.support.catalog_desk import nobody
 
 READ = ["/healthz", "/readyz", "/metrics", "/v1/status", "/v1/connections", "/v1/config", "/v1/discovery"]
@@ -142,7 +142,7 @@ def agent() -> Agent:
     return Agent()
 
 
-async def serving(app: Starlette, nursery: trio.Nursery) -> AsyncIterator[Client]:
+async def serving(app: Router, nursery: trio.Nursery) -> AsyncIterator[Client]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         await nursery.start(serve, app, listener)
         yield Client(listener.getsockname()[1])
@@ -162,12 +162,12 @@ async def control(agent: Agent, nursery: trio.Nursery) -> AsyncIterator[Client]:
 
 
 @pytest.fixture(params=["admin", "control"])
-def either(request: pytest.FixtureRequest) -> Callable[[Agent], Starlette]:
+def either(request: pytest.FixtureRequest) -> Callable[[Agent], Router]:
     return {"admin": admin_app, "control": control_app}[request.param]
 
 
 async def test_both_answer_what_can_be_read(
-    agent: Agent, nursery: trio.Nursery, either: Callable[[Agent], Starlette]
+    agent: Agent, nursery: trio.Nursery, either: Callable[[Agent], Router]
 ) -> None:
     async for client in serving(either(agent), nursery):
         replies = {path: await client.ask("GET", path) for path in READ}
@@ -341,12 +341,6 @@ async def test_a_client_that_goes_away_amid_its_body_is_no_bug(
     assert (await control.ask("GET", "/healthz")).status == 200
     assert agent.added == []
     assert caplog.records == []
-
-
-def test_what_json_does_not_know_is_written_as_text() -> None:
-    assert encode({"outcome": Outcome.LIMIT, "path": Path("/x"), "error": ValueError("v")}) == (
-        b'{"outcome":"limit","path":"/x","error":"v"}'
-    )
 
 
 async def test_direct_connections_are_closed_by_the_control_socket(

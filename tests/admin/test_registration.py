@@ -12,10 +12,8 @@ from typing import Any, NamedTuple
 import pytest
 import trio
 import trio.lowlevel
-from starlette.applications import Starlette
-from starlette.routing import Route
 
-from meshtrio.admin.app import BODY_BYTES, error_answers
+from meshtrio.admin.app import BODY_BYTES
 from meshtrio.admin.registration import TOKEN_BYTES, file_token, registration_routes
 from meshtrio.admin.server import open_sockets, serve
 from meshtrio.catalog.merge import Merge
@@ -25,6 +23,7 @@ from meshtrio.config.discovery import Registration
 from meshtrio.discover.hub import Hub
 from meshtrio.discover.registered import Registrar
 from meshtrio.discover.state import Store
+from meshtrio.web.router import Router
 
 SETTINGS = Registration()
 PATH = "/v1/services/orders/endpoints/orders-1"
@@ -109,16 +108,12 @@ async def agent(folder: Path, settings: Registration = SETTINGS) -> AsyncIterato
         made.admin = Client(port=sockets.admin.getsockname()[1])
         async with trio.open_nursery() as nursery:
             routes = registration_routes(made.find, None)
-            await nursery.start(serve, app(routes), sockets.control)
+            await nursery.start(serve, Router(routes), sockets.control)
             routes = registration_routes(made.find, file_token(str(made.token)))
-            await nursery.start(serve, app(routes), sockets.admin)
+            await nursery.start(serve, Router(routes), sockets.admin)
             await nursery.start(made.registrar.run)
             yield made
             nursery.cancel_scope.cancel()
-
-
-def app(routes: list[Route]) -> Starlette:
-    return Starlette(routes=routes, exception_handlers=error_answers())
 
 
 async def test_the_life_of_a_registration(tmp_path: Path) -> None:
@@ -227,7 +222,7 @@ async def test_before_the_registrar_runs_it_is_503(tmp_path: Path) -> None:
         made.registrar = Registrar(Registration(), made.hub.sink("registered"), None)
         with socket.create_server(("127.0.0.1", 0)) as listener:
             async with trio.open_nursery() as nursery:
-                await nursery.start(serve, app(registration_routes(made.find, None)), listener)
+                await nursery.start(serve, Router(registration_routes(made.find, None)), listener)
                 reply = await Client(port=listener.getsockname()[1]).ask("PUT", body=SAID)
                 nursery.cancel_scope.cancel()
         reply.refuses(503, "starting or stopping")

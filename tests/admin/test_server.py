@@ -7,16 +7,17 @@ import random
 import socket
 import stat
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 import trio
 
 from meshtrio.admin.server import AdminError, Sockets, open_sockets, serve
 from meshtrio.places import lock_path
+from meshtrio.web.message import Request, Response
+from meshtrio.web.router import Route, Router
 
 # Opening
 
@@ -155,21 +156,18 @@ ANSWER = b"x" * 100_000
 GREAT = 50 << 20
 
 
-async def app(scope: dict[str, Any], receive: Callable[..., Awaitable[Any]], send: Any) -> None:
-    """The plainest application: it answers, or it fails in one of several ways."""
-    assert scope["type"] in ("http", "websocket")
-    path = scope["path"]
-    if path == "/fails":
+async def answer(request: Request) -> Response:
+    """Answer, or fail in one of several ways."""
+    if request.path == "/fails":
         raise ValueError("unforeseen")
-    if path == "/sleeps":
+    if request.path == "/sleeps":
         await trio.sleep_forever()
-    length = GREAT if path == "/great" else len(ANSWER)
-    headers = [(b"content-length", str(length).encode())]
-    if path == "/forbidden":
-        headers.append((b"bad", b"a\r\nb"))
-    await send({"type": "http.response.start", "status": 200, "headers": headers})
-    body = ANSWER * (GREAT // len(ANSWER) + 1) if path == "/great" else ANSWER
-    await send({"type": "http.response.body", "body": body[:length]})
+    headers = {"bad": "a\r\nb"} if request.path == "/forbidden" else {}
+    return Response(bytes(GREAT) if request.path == "/great" else ANSWER, headers=headers)
+
+
+PATHS = ("/", "/fails", "/sleeps", "/great", "/forbidden")
+app = Router([Route(path, answer, ["GET", "PUT"]) for path in PATHS])
 
 
 @asynccontextmanager
@@ -298,14 +296,12 @@ async def test_over_a_unix_socket(tmp_path: Path) -> None:
 async def test_a_bug_in_serving_one_client_is_logged_and_the_others_are_served(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from hypercorn.trio import tcp_server
-
-    async def broken(self: object) -> None:
+    async def broken(*anything: object) -> None:
         raise RuntimeError("unforeseen")
 
     async with server() as port:
         with monkeypatch.context() as patch:
-            patch.setattr(tcp_server.TCPServer, "run", broken)
+            patch.setattr("meshtrio.admin.server.converse", broken)
             assert await say(port, request("/")) == b""
         await good(port)
     assert "unforeseen" in caplog.text

@@ -17,7 +17,7 @@ NOT_IN_CORE = frozenset((
     "trio", "anyio", "asyncio", "threading", "multiprocessing", "concurrent", "subprocess", "signal",
     "select", "selectors", "socket", "ssl", "os", "io", "pathlib", "shutil", "tempfile", "fcntl", "mmap",
     "resource", "time", "random", "secrets", "logging", "ctypes", "bcc", "pyroute2", "click", "rich",
-    "yaml", "hypercorn", "starlette", "prometheus_client",
+    "yaml", "prometheus_client",
 ))
 # fmt: on
 # Reading YAML text that was handed in decides nothing and touches nothing.
@@ -132,5 +132,5 @@ def test_nothing_is_marked_as_unfinished() -> None:
 
 def test_the_standard_library_names_are_right() -> None:
     """A misspelt name in NOT_IN_CORE would forbid nothing."""
-    third_party = {"trio", "anyio", "bcc", "pyroute2", "click", "rich", "yaml", "hypercorn", "starlette"}
+    third_party = {"trio", "anyio", "bcc", "pyroute2", "click", "rich", "yaml"}
     assert NOT_IN_CORE - third_party - {"prometheus_client"} <= sys.stdlib_module_names

@@ -13,7 +13,6 @@ from typing import Any
 
 import msgspec
 import trio
-from starlette.applications import Starlette
 
 from meshtrio.address import Address
 from meshtrio.admin.app import Answers, control_app
@@ -37,6 +36,7 @@ from meshtrio.interest import Interest
 from meshtrio.messages import ToAgent, ToWorker
 from meshtrio.questions import AskLoads, AskPick
 from meshtrio.route.directness import Way
+from meshtrio.web.router import Router
 from meshtrio.worker_answers import answer
 from meshtrio.worker_site import Site
 
@@ -193,7 +193,7 @@ def shop() -> Desk:
 class Served:
     """A control socket in a thread of its own, which can go away and come back."""
 
-    def __init__(self, desk: Desk, path: Path, app: Callable[[Answers], Starlette]) -> None:
+    def __init__(self, desk: Desk, path: Path, app: Callable[[Answers], Router]) -> None:
         self._app = app(desk)
         self.path = path
         self._token: trio.lowlevel.TrioToken | None = None
@@ -232,7 +232,7 @@ class Served:
 
 
 @contextlib.contextmanager
-def served(desk: Desk, path: Path, app: Callable[[Answers], Starlette] = control_app) -> Iterator[Served]:
+def served(desk: Desk, path: Path, app: Callable[[Answers], Router] = control_app) -> Iterator[Served]:
     """Answer on this control socket."""
     made = Served(desk, path, app)
     made.start()

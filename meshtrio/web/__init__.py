@@ -1,0 +1,1 @@
+"""Shell. HTTP for those who ask an agent or a CA something."""
