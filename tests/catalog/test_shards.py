@@ -6,10 +6,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from meshtrio.catalog.shards import SHARDS, Shards
+from meshtrio.catalog.shards import SHARDS, WIDTH, Shards
 
-# Keys that share small dicts, and keys that do not.
-KEYS = st.sampled_from([0, 1, 2, SHARDS, SHARDS * 2, SHARDS + 1])
+# Keys that share small dicts, keys that share rows, and keys that share neither.
+KEYS = st.sampled_from([0, 1, 2, SHARDS, SHARDS * 2, SHARDS + 1, WIDTH, WIDTH + 1])
 CHANGES = st.dictionaries(KEYS, st.none() | st.integers(0, 3), max_size=4)
 
 
@@ -71,11 +71,17 @@ TestAsADict = AsADict.TestCase
 TestAsADict.settings = settings(stateful_step_count=20)
 
 
+def dicts(shards: Shards[int, int]) -> list[dict[int, int]]:
+    return [shard for row in shards._rows for shard in row]
+
+
 def test_what_is_not_touched_is_shared() -> None:
-    old: Shards[int, int] = Shards[int, int]().changed({number: number for number in range(3000)})
+    old: Shards[int, int] = Shards[int, int]().changed({number: number for number in range(2 * SHARDS)})
     new = old.changed({5: 6, 7: None})
-    unshared = [at for at, (a, b) in enumerate(zip(old._row, new._row, strict=True)) if a is not b]
+    unshared = [at for at, (a, b) in enumerate(zip(dicts(old), dicts(new), strict=True)) if a is not b]
     assert unshared == [5, 7]
+    rows = [at for at, (a, b) in enumerate(zip(old._rows, new._rows, strict=True)) if a is not b]
+    assert rows == [0]
 
 
 def test_a_mapping_made_in_steps_does_not_keep_what_it_was_made_from() -> None:
