@@ -60,6 +60,8 @@ class DirectKeeper:
         self._made: dict[Address, tuple[object, Table]] = {}
         """From what each table was made last, so that looking again costs nothing."""
         self._full: set[str] = set()
+        self._secured_keys: set[str] = set()
+        """Of services that are relayed because an endpoint is called with mutual TLS."""
         self._ways: dict[str, dict[str, Way]] = {}
         self.names: dict[Address, str] = {}
         """Which service an address is or was direct for."""
@@ -98,7 +100,7 @@ class DirectKeeper:
     def look_again(self) -> None:
         """Judge anew what changes without a word of the catalog: who is near, whether there is room."""
         if speaks_tls(self._config):
-            self.follow([key for key in self._ways if key in self._tables or self._needs_tls(key)])
+            self.follow([*self._tables, *(self._secured_keys - self._tables.keys())])
         # A few at a time: each try that fails costs writing and taking back.
         self.follow(list(itertools.islice(self._full, FULL_AT_ONCE)))
 
@@ -126,6 +128,7 @@ class DirectKeeper:
             if service is None:
                 self._ways.pop(key, None)
                 self._full.discard(key)
+                self._secured_keys.discard(key)
                 self._write(key, {})
                 continue
             judged = {port.name: self._judged(service, port) for port in service.ports}
@@ -138,8 +141,9 @@ class DirectKeeper:
             missing = self._write(key, tables)
             for by_vip in judged.values():
                 by_vip.update(dict.fromkeys(by_vip.keys() & missing, Relayed.FULL))
-            is_full = any(Relayed.FULL in by_vip.values() for by_vip in judged.values())
-            (self._full.add if is_full else self._full.discard)(key)
+            for reason, those in ((Relayed.FULL, self._full), (Relayed.TLS, self._secured_keys)):
+                is_so = any(reason in by_vip.values() for by_vip in judged.values())
+                (those.add if is_so else those.discard)(key)
             self._ways[key] = {name: way_of(by_vip.values()) for name, by_vip in judged.items()}
 
     def _all_anew(self) -> None:
@@ -147,9 +151,6 @@ class DirectKeeper:
 
     def _no_kernel(self) -> str:
         return "" if self.maps is not None else Relayed.NO_HOOKS.value
-
-    def _needs_tls(self, key: str) -> bool:
-        return any(Relayed.TLS.value in way.why for way in self._ways[key].values())
 
     def _judged(self, service: Service, port: ServicePort) -> dict[Address, Table | Relayed]:
         """Say for each address of this port what is to be written, or why it is relayed."""
