@@ -14,7 +14,6 @@ _SLICES = msgspec.json.Decoder(wire.Slice)
 _ENDPOINTS = msgspec.json.Decoder(wire.Endpoints)
 _NOWHERE = wire.Topology()
 _NO_CONDITIONS = wire.Conditions()
-_NO_TARGET = wire.Target()
 ZONES = 8
 """How many zones of a hint count: Kubernetes itself allows no more."""
 
@@ -66,11 +65,13 @@ def _ports(given: Iterable[wire.Port]) -> tuple[tuple[str, int], ...]:
 
 def _of_slice(said: wire.SliceEndpoint, ip: str, at: str) -> Backend:
     place = said.topology or _NOWHERE
-    backend = _backend(
-        wire.SubsetAddress(ip, said.node_name or place.node, said.target_ref),
+    zone, node = said.zone or place.zone, said.node_name or place.node
+    backend = Backend(
+        ip_of(ip, "addresses"),
         _condition(said.conditions or _NO_CONDITIONS),
-        at,
-        zone=said.zone or place.zone,
+        shared(bounded(zone, "zone")) if zone else "",
+        shared(bounded(node, "nodeName")) if node else "",
+        *_behind(said.target_ref, at),
     )
     if said.hints is None or not said.hints.for_zones:
         return backend
@@ -79,7 +80,8 @@ def _of_slice(said: wire.SliceEndpoint, ip: str, at: str) -> Backend:
 
 
 def _of_subset(said: wire.SubsetAddress, condition: Condition, at: str) -> Backend:
-    return _backend(said, condition, at)
+    node = shared(bounded(said.node_name, "nodeName"))
+    return Backend(ip_of(said.ip, "addresses"), condition, "", node, *_behind(said.target_ref, at))
 
 
 def _condition(said: wire.Conditions) -> Condition:
@@ -88,18 +90,14 @@ def _condition(said: wire.Conditions) -> Condition:
     return Condition.NOT_READY if said.ready is False else Condition.READY
 
 
-def _backend(said: wire.SubsetAddress, condition: Condition, at: str, *, zone: str | None = None) -> Backend:
-    target = said.target_ref or _NO_TARGET
-    name = target.name or ""
+def _behind(target: wire.Target | None, at: str) -> tuple[str, str, str]:
+    """Say what is behind an address, and of a pod its namespace and uid."""
+    name = (target.name or "") if target is not None else ""
     # Nobody checks what stands in a targetRef. What is no name becomes no id.
-    named = NAME.fullmatch(name) is not None
-    is_pod = named and (target.kind or "Pod") == "Pod"
-    return Backend(
-        ip=ip_of(said.ip, "addresses"),
-        condition=condition,
-        zone=shared(bounded(zone, "zone")),
-        node=shared(bounded(said.node_name, "nodeName")),
-        target=name if named else "",
-        pod_namespace=shared(bounded(target.namespace or at, "targetRef.namespace")) if is_pod else "",
-        pod_uid=bounded(target.uid, "targetRef.uid") if is_pod else "",
-    )
+    if target is None or NAME.fullmatch(name) is None:
+        return "", "", ""
+    if (target.kind or "Pod") != "Pod":
+        return name, "", ""
+    elsewhere = target.namespace or at
+    namespace = at if elsewhere == at else shared(bounded(elsewhere, "targetRef.namespace"))
+    return name, namespace, bounded(target.uid, "targetRef.uid")
