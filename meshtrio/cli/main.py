@@ -15,6 +15,7 @@ import click
 from meshtrio import __version__
 from meshtrio.cli.agent import agent
 from meshtrio.cli.balance import balance
+from meshtrio.cli.bench import bench
 from meshtrio.cli.breaker import breaker
 from meshtrio.cli.ca import ca
 from meshtrio.cli.certs import certs
@@ -126,6 +127,6 @@ def main(ctx: click.Context, debug: bool) -> None:
 
 for command in (
     *(agent, exec_, status, connections, services, endpoints, balance, breaker, discovery),
-    *(certs, workloads, policy, check, config, ca, cleanup, demo),
+    *(certs, workloads, policy, check, config, ca, cleanup, demo, bench),
 ):
     main.add_command(command)

@@ -18,9 +18,10 @@ import msgspec
 from rich.console import Console
 from rich.table import Table as RichTable
 
+from meshtrio.benchmark.cores import choose_cores
+from meshtrio.benchmark.report import number_of
 from tests.bench import report, toolchain
 from tests.bench.backend import Ground
-from tests.bench.cores import choose_cores
 from tests.bench.mesh import Meshtrio
 from tests.bench.mtls import MutualHAProxy
 from tests.bench.mtls_mesh import MutualMeshtrio
@@ -162,7 +163,7 @@ def _measure(
                 if key not in ("operations", "seconds", "errors")
             )
         )
-        err.print(f"[{done}/{len(turns)}] {title}: {first[0]} {report.number_of(first[1])}", markup=False)
+        err.print(f"[{done}/{len(turns)}] {title}: {first[0]} {number_of(first[1])}", markup=False)
     return samples, failures
 
 

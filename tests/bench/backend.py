@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.bench.cores import Cores
+from meshtrio.benchmark.cores import Cores
 from tests.bench.process import free_ports, running, wait_for_port
 from tests.bench.scenario import Target
 from tests.bench.wire import FAR, Wire, wired

@@ -22,6 +22,7 @@ from typing import Any
 import trio
 
 from meshtrio.address import Address
+from meshtrio.benchmark.procfs import processes, rss_mb, user_and_system
 from meshtrio.catalog.service import Endpoint, Found, Service, ServicePort
 from meshtrio.channel import local_pair
 from meshtrio.intercept import bpf
@@ -30,7 +31,6 @@ from meshtrio.messages import Resolved
 from meshtrio.route.table import RouteTable
 from tests.bench.mesh import ROOT
 from tests.bench.process import free_ports, running, tail
-from tests.bench.procfs import processes, rss_mb, user_and_system
 from tests.bench.publications import GOAL, publications
 from tests.support.kubernetes import ApiServer
 from tests.support.kubernetes_objects import service, slice_of

@@ -19,16 +19,16 @@ from pathlib import Path
 import trio
 
 from meshtrio.address import Address
+from meshtrio.benchmark.cores import choose_cores
+from meshtrio.benchmark.statistics import ratio_by_round, spread_of
 from meshtrio.intercept import bpf
 from meshtrio.intercept.direct_layout import Pick
 from meshtrio.intercept.direct_maps import DirectMaps
 from meshtrio.intercept.kernel import open_kernel
 from tests.bench.backend import Ground, Place
-from tests.bench.cores import choose_cores
 from tests.bench.mesh import Meshtrio, configuration
 from tests.bench.peer import Unmeshed
 from tests.bench.scenario import SCENARIOS
-from tests.bench.statistics import ratio_by_round, spread_of
 from tests.bench.toolchain import build
 from tests.bench.turn import under_load
 from tests.bpf.pod import HERE, VIP, Pod, pod_in

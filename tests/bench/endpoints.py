@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from meshtrio.benchmark.cores import Cores
 from tests.bench.asker import Row
 from tests.bench.backend import HOST, Place, address_text
-from tests.bench.cores import Cores
 from tests.bench.mesh import PORTS, ROOT, Meshtrio, configuration
 from tests.bench.peer import Peer, RedirectedHAProxy, Standing, redirected, unmeshed_workload
 from tests.bench.process import free_ports, running, wait_for_port

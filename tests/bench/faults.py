@@ -20,10 +20,10 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+from meshtrio.benchmark.cores import Cores, choose_cores
 from meshtrio.config.traffic import Retries
 from tests.bench.asker import Row
 from tests.bench.backend import Place
-from tests.bench.cores import Cores, choose_cores
 from tests.bench.endpoints import BalancingMeshtrio, Field, answering, ask, asked
 from tests.bench.peer import nft
 from tests.bench.process import free_ports

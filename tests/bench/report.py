@@ -3,10 +3,11 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from meshtrio.benchmark.report import spread_text
+from meshtrio.benchmark.statistics import NOISY_FOREIGN
 from tests.bench.rivals import BASES, hops_of, is_nothing
 from tests.bench.sample import Run
 from tests.bench.scenario import WINDOW_MS, Metric, metrics_of, title_of
-from tests.bench.statistics import NOISY_FOREIGN, NOISY_SPREAD, Spread
 from tests.bench.target import verdicts
 from tests.bench.windows import STOLEN_MOST_US
 
@@ -23,21 +24,6 @@ class Table(NamedTuple):
 
     title: str
     rows: tuple[Row, ...]
-
-
-def number_of(value: float) -> str:
-    """Write a number with as many digits as it deserves: three or so."""
-    if abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.{0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 2}f}"
-
-
-def spread_text(spread: Spread) -> str:
-    """Write the median and how far the rounds lay apart."""
-    if spread.rounds == 1 or spread.low == spread.high:
-        return number_of(spread.median)
-    doubtful = "~" if spread.relative > NOISY_SPREAD else ""
-    return f"{doubtful}{number_of(spread.median)} ({number_of(spread.low)}-{number_of(spread.high)})"
 
 
 def _comparison(run: Run, scenario: str, metric: Metric, peer: str) -> str:

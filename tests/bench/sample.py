@@ -2,8 +2,15 @@
 
 import msgspec
 
+from meshtrio.benchmark.statistics import (
+    Quiet,
+    Spread,
+    difference_by_round,
+    doubts_about,
+    ratio_by_round,
+    spread_of,
+)
 from tests.bench import windows as calm
-from tests.bench.statistics import Quiet, Spread, difference_by_round, doubts_about, ratio_by_round, spread_of
 
 
 class Sample(msgspec.Struct, frozen=True):

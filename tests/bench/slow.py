@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import median
 
 from meshtrio.balance.algorithm import NAMES
-from tests.bench.cores import choose_cores
+from meshtrio.benchmark.cores import choose_cores
 from tests.bench.endpoints import BalancingHAProxy, BalancingMeshtrio, answering, asked, percentile_ms
 from tests.bench.peer import Peer
 

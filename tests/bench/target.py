@@ -2,9 +2,9 @@
 
 from typing import Literal, NamedTuple
 
+from meshtrio.benchmark.statistics import Spread
 from tests.bench.rivals import hops_of, is_nothing
 from tests.bench.sample import Run
-from tests.bench.statistics import Spread
 
 
 class Goal(NamedTuple):

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from tests.bench import procfs, toolchain
+from meshtrio.benchmark import procfs
+from tests.bench import toolchain
 
 TICK_US = procfs.TICK_S * 1e6
 CORES = os.cpu_count() or 1

@@ -5,10 +5,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from tests.bench.backend import Ground, Place, serving
-from tests.bench.peer import Peer, Standing
-from tests.bench.process import descriptor_limit
-from tests.bench.procfs import (
+from meshtrio.benchmark.procfs import (
     MachineTime,
     command_line,
     foreign_s,
@@ -18,8 +15,11 @@ from tests.bench.procfs import (
     tree,
     user_and_system,
 )
+from meshtrio.benchmark.statistics import NOISY_FOREIGN
+from tests.bench.backend import Ground, Place, serving
+from tests.bench.peer import Peer, Standing
+from tests.bench.process import descriptor_limit
 from tests.bench.scenario import Scenario, idle_command, idle_most
-from tests.bench.statistics import NOISY_FOREIGN
 from tests.bench.workload import Loaded
 
 QUIET_LOOK_S = 0.25

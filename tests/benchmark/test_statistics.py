@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.bench import statistics as bench
-from tests.bench.statistics import Quiet, Spread
+from meshtrio.benchmark import statistics as bench
+from meshtrio.benchmark.statistics import Quiet, Spread
 
 numbers = st.lists(st.floats(-1e9, 1e9), min_size=1, max_size=50)
 CALM = [Quiet(0, 0)]

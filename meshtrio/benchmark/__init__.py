@@ -1,0 +1,1 @@
+"""Shell. What `meshtrio bench` measures, and how. Needs no compiler and no checkout: all of it is Python."""

@@ -1,0 +1,79 @@
+"""Shell. Each peer stands in a namespace of its own, carries a call the way it says, and leaves nothing."""
+
+import os
+import shutil
+import socket
+from pathlib import Path
+
+import pytest
+
+from meshtrio.benchmark import files, peers
+from meshtrio.benchmark.cores import choose_cores
+from meshtrio.benchmark.peers import BASE, PEERS, Standing, role_of, standing
+from meshtrio.benchmark.process import ProcessFailed
+from meshtrio.benchmark.procfs import command_line, processes, tree
+from meshtrio.cli import bench
+from meshtrio.intercept import cgroup
+
+CORES = choose_cores(os.sched_getaffinity(0))
+GROUPS = f"benchmark-{os.getpid()}-*"
+
+
+def called(one: Standing) -> bytes:
+    """Call it from its namespace, and from its cgroup: a child, for we are not to be caught."""
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            cgroup.enter(one.ground.cgroup)
+            with one.ground.netns.socket(socket.AF_INET) as line:
+                line.settimeout(5)
+                line.connect(one.dial)
+                line.sendall(b"c")
+                os.write(write, line.recv(1))
+        finally:
+            os._exit(0)
+    os.close(write)
+    os.waitpid(child, 0)
+    with open(read, "rb") as said:
+        return said.read()
+
+
+@pytest.mark.world
+@pytest.mark.parametrize("name", PEERS)
+def test_it_carries_a_call_and_leaves_nothing(name: str, tmp_path: Path) -> None:
+    if name == "haproxy" and not shutil.which("haproxy"):
+        pytest.skip("no haproxy")
+    groups = cgroup.mount_point() / cgroup.OURS
+    with standing(name, tmp_path, CORES) as one:
+        assert called(one) == b"c"
+        assert len(list(groups.glob(GROUPS))) == 1
+        pids = tree(processes(), one.proxies)
+        roles = {role_of(name, command_line(pid)) for pid in pids}
+        expected = {"unmeshed": set(), "haproxy": {"proxy"}}.get(name, {"agent", "worker"})
+        assert roles == expected
+        assert {frozenset(os.sched_getaffinity(pid)) for pid in pids} <= {frozenset({CORES.proxy})}
+    assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
+    assert list(groups.glob(GROUPS)) == []
+    assert list(Path("/sys/fs/bpf").glob(f"meshtrio-{tmp_path.name}-*")) == []
+
+
+@pytest.mark.world
+def test_without_the_proxy_the_virtual_address_leads_nowhere(tmp_path: Path) -> None:
+    with standing(BASE, tmp_path, CORES) as one:
+        assert called(one._replace(dial=(files.VIRTUAL, files.PORT))) == b""
+
+
+@pytest.mark.world
+def test_what_is_not_installed_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "BINARIES", str(tmp_path))
+    with (
+        pytest.raises(ProcessFailed, match=r"^haproxy is not installed$"),
+        standing("haproxy", tmp_path, CORES),
+    ):
+        pass
+
+
+def test_the_command_offers_them_all() -> None:
+    assert tuple(PEERS) == bench.PEERS
+    assert bench.PEERS[0] == BASE
