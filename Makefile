@@ -54,7 +54,7 @@ check: types test ## Run all that a change must pass: lint and test (the tree's 
 soak: setup-test ## Run the long tests: gigabytes, thousands of connections, every byte compared
 	@$(PYTEST) --soak $(ARGS)
 
-bench: setup-test ## Measure against unmeshed and HAProxy, ratios in one run (ARGS="--help" lists more)
+bench: setup-test ## Measure against unmeshed, HAProxy, nginx and Envoy, ratios in one run (ARGS="--help" lists more)
 	@$(PY) -m tests.bench $(ARGS)
 
 fuzz: setup ## Throw bytes at every parser (SECONDS=30 each, ARGS=name)

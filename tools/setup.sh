@@ -31,6 +31,7 @@ readonly PEERS=(
     "/usr/lib/postgresql/15/bin/pgbench=postgresql-contrib" "mariadbd=mariadb-server"
     "mariadb=mariadb-client" "clang=clang" "bpftool=bpftool" "nft=nftables" "tcpdump=tcpdump"
     "ip=iproute2" "node=nodejs" "dig=bind9-dnsutils" "openssl=openssl"
+    "/usr/lib/nginx/modules/ngx_stream_module.so=libnginx-mod-stream"
 )
 
 say() { printf 'setup: %s\n' "$*" >&2; }

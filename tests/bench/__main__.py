@@ -22,9 +22,11 @@ from meshtrio.benchmark.cores import choose_cores
 from meshtrio.benchmark.report import number_of
 from tests.bench import report, toolchain
 from tests.bench.backend import Ground
+from tests.bench.envoy import MutualEnvoy, RedirectedEnvoy
 from tests.bench.mesh import Meshtrio
 from tests.bench.mtls import MutualHAProxy
 from tests.bench.mtls_mesh import MutualMeshtrio
+from tests.bench.nginx_stream import MutualNginx, RedirectedNginx
 from tests.bench.peer import HAProxy, Peer, RedirectedHAProxy, Unmeshed
 from tests.bench.sample import Machine, Run, Sample
 from tests.bench.scenario import ALL_NAMES, IDLE, SCENARIOS, rounds_of
@@ -35,18 +37,20 @@ PEERS: dict[str, Peer] = {
     peer.name: peer
     for peer in (
         *(Unmeshed(), HAProxy(), RedirectedHAProxy(), Meshtrio("ebpf"), Meshtrio("nft")),
-        *(Unmeshed(2), MutualHAProxy(), MutualMeshtrio()),
+        *(RedirectedNginx(), RedirectedEnvoy()),
+        *(Unmeshed(2), MutualHAProxy(), MutualNginx(), MutualEnvoy(), MutualMeshtrio()),
     )
 }
 USUAL = ("unmeshed", "haproxy", "meshtrio-ebpf", "meshtrio-nft")
-MTLS = ("unmeshed-wire", "haproxy-mtls", "meshtrio-mtls")
+MTLS = ("unmeshed-wire", "haproxy-mtls", "nginx-mtls", "envoy-mtls", "meshtrio-mtls")
 
 
 def main(arguments: Sequence[str]) -> int:
     """Measure and report. 0 when all was measured, 1 when some of it failed, 2 when nothing can be."""
     options = _options(arguments)
     err = Console(stderr=True, highlight=False)
-    peers, skipped = _able(options.peer or (MTLS if options.mtls else USUAL))
+    usual = tuple(PEERS) if options.all else MTLS if options.mtls else USUAL
+    peers, skipped = _able(options.peer or usual)
     lacking = toolchain.lacking({"cc", "wrk", "nginx", *(p for peer in peers for p in peer.programs)})
     if lacking or not peers:
         for name, package in lacking.items():
@@ -79,6 +83,7 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="two rounds of one second: to see that it works")
     parser.add_argument("--mtls", action="store_true", help="two hops with mutual TLS, and who does the same")
+    parser.add_argument("--all", action="store_true", help="all peers that can be had here, one hop and two")
     parser.add_argument(
         "--scenario", action="append", choices=ALL_NAMES, help="only this one (may be repeated)"
     )

@@ -3,16 +3,24 @@
 They are of the kind that meshtrio makes itself, by its own CA: P-256, a leaf and the signing certificate.
 """
 
+import datetime
 import time
 from pathlib import Path
 from typing import NamedTuple
 
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    SECP256R1,
+    EllipticCurvePrivateKey,
+    generate_private_key,
+)
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
     PrivateFormat,
     load_der_private_key,
+    load_pem_private_key,
 )
 
 from meshtrio.identity.spiffe import parse
@@ -20,6 +28,8 @@ from meshtrio.issuers.issuer import Wanted
 from meshtrio.issuers.signing import Signer, fresh_root
 
 NEAR_ID, FAR_ID = "spiffe://bench/ns/bench/sa/near", "spiffe://bench/ns/bench/sa/far"
+FAR_NAME = "far.bench"
+"""For who knows hosts only, and no SPIFFE IDs."""
 LIFE_S = 86_400.0
 
 
@@ -50,3 +60,22 @@ def write(folder: Path) -> Files:
             b"".join((*chain, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())))
         )
     return files
+
+
+def write_named(files: Files, path: Path) -> Path:
+    """Make one more for the servers' side, of FAR_NAME, right below the root."""
+    root = x509.load_pem_x509_certificate(files.root.read_bytes())
+    root_key = load_pem_private_key(files.root_key.read_bytes(), None)
+    assert isinstance(root_key, EllipticCurvePrivateKey)
+    key, now = generate_private_key(SECP256R1()), datetime.datetime.now(tz=datetime.UTC)
+    leaf = (
+        x509.CertificateBuilder(root.subject, x509.Name([]), key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(minutes=5))
+        .not_valid_after(now + datetime.timedelta(seconds=LIFE_S))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(FAR_NAME)]), critical=True)
+        .sign(root_key, SHA256())
+    )
+    path.touch(0o600)
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    path.write_bytes(leaf.public_bytes(Encoding.PEM) + private)
+    return path

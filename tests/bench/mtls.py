@@ -2,8 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 from tests.bench import credentials
 from tests.bench.backend import HOST, Place, address_text
@@ -74,18 +73,25 @@ class MutualHAProxy:
         near, far = (place.folder / f"{side}.cfg" for side in ("near", "far"))
         near.write_text(near_settings(TLS.format(crt=files.near, ca=files.root), most))
         far.write_text(far_settings(TLS.format(crt=files.far, ca=files.root), most, place))
-        began = time.monotonic()
-        with contextlib.ExitStack() as stack:
-            pids = []
-            for settings, spot, host, port in (
-                (far, place.wire.far, FAR, SECURE["echo"]),
-                (near, place.wire.near, HOST, PLAIN["echo"]),
-            ):
-                log = Path(f"{settings}.log")
-                words = ["haproxy", "-db", "-f", str(settings)]
-                process = stack.enter_context(running(words, place.cores.proxy, log=log, spot=spot))
-                wait_for_port(port, process, within_s=5, log=log, host=host, spot=spot)
-                pids.append(process.pid)
-            ready_s = time.monotonic() - began
-            workload = stack.enter_context(unmeshed_workload(place))
-            yield Standing(workload, {t: (HOST, port) for t, port in PLAIN.items()}, tuple(pids), ready_s)
+        with pair(place, *(["haproxy", "-db", "-f", str(settings)] for settings in (near, far))) as standing:
+            yield standing
+
+
+@contextlib.contextmanager
+def pair(place: Place, near: Sequence[str], far: Sequence[str]) -> Iterator[Standing]:
+    """Run the proxy of each side, and the load. They listen on PLAIN and on SECURE."""
+    assert place.wire is not None
+    began = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        pids = []
+        for side, words, spot, host, port in (
+            ("far", far, place.wire.far, FAR, SECURE["echo"]),
+            ("near", near, place.wire.near, HOST, PLAIN["echo"]),
+        ):
+            log = place.folder / f"{side}.log"
+            process = stack.enter_context(running(words, place.cores.proxy, log=log, spot=spot))
+            wait_for_port(port, process, within_s=10, log=log, host=host, spot=spot)
+            pids.append(process.pid)
+        ready_s = time.monotonic() - began
+        workload = stack.enter_context(unmeshed_workload(place))
+        yield Standing(workload, {t: (HOST, port) for t, port in PLAIN.items()}, tuple(pids), ready_s)
