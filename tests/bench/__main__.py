@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table as RichTable
 
 from meshtrio.benchmark.cores import choose_cores
+from meshtrio.benchmark.plot import svg
 from meshtrio.benchmark.report import number_of
 from tests.bench import report, toolchain
 from tests.bench.backend import Ground
@@ -31,6 +32,7 @@ from tests.bench.peer import HAProxy, Peer, RedirectedHAProxy, Unmeshed
 from tests.bench.sample import Machine, Run, Sample
 from tests.bench.scenario import ALL_NAMES, IDLE, SCENARIOS, rounds_of
 from tests.bench.turn import order, under_load, wait_for_quiet, when_idle
+from tests.bench.wire import delay_hindrance
 from tests.bench.workload import Loaded
 
 PEERS: dict[str, Peer] = {
@@ -51,6 +53,9 @@ def main(arguments: Sequence[str]) -> int:
     err = Console(stderr=True, highlight=False)
     usual = tuple(PEERS) if options.all else MTLS if options.mtls else USUAL
     peers, skipped = _able(options.peer or usual)
+    if options.delay_ms and (why := delay_hindrance() or _off_the_wire(peers)):
+        err.print(f"bench: --delay-ms: {why}", markup=False)
+        return 2
     lacking = toolchain.lacking({"cc", "wrk", "nginx", *(p for peer in peers for p in peer.programs)})
     if lacking or not peers:
         for name, package in lacking.items():
@@ -68,14 +73,19 @@ def main(arguments: Sequence[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
         toolchain.build(folder)
-        machine = _machine(f"{cores}{', before all other processes (SCHED_RR)' if options.realtime else ''}")
-        samples, failures = _measure(Ground(folder, cores), peers, options, err)
+        how = ", before all other processes (SCHED_RR)" if options.realtime else ""
+        how += f"; the wire takes {options.delay_ms:g} ms each way" if options.delay_ms else ""
+        machine = _machine(f"{cores}{how}")
+        ground = Ground(folder, cores, options.delay_ms)
+        samples, failures = _measure(ground, peers, options, err)
     run = Run(machine, options.seconds, options.rounds, tuple(samples), (*skipped, *failures))
     _show(run, Console())
     if options.json:
         options.json.write_bytes(msgspec.json.format(msgspec.json.encode(run), indent=2) + b"\n")
     if options.markdown:
         options.markdown.write_text(report.markdown(run))
+    if options.plot:
+        options.plot.write_text(svg("meshtrio, make bench", report.panels(run), report.about(run)))
     return 1 if failures or not samples else 0
 
 
@@ -106,12 +116,31 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples as JSON")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables as Markdown")
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE", help="draw the first number of each scenario, as SVG"
+    )
+    parser.add_argument(
+        "--delay-ms",
+        type=float,
+        default=0.0,
+        metavar="MS",
+        help="let the wire between two hops take longer, each way (with --mtls; needs sch_netem)",
+    )
     options = parser.parse_args(arguments)
+    if not 0 <= options.delay_ms <= 1000:
+        parser.error("--delay-ms: want 0 to 1000")
     options.rounds = options.rounds or (2 if options.quick else 5)
     options.seconds = options.seconds or (1 if options.quick else 2)
     options.retries = int(not options.quick) if options.retries is None else options.retries
     options.scenario = [name for name in ALL_NAMES if name in (options.scenario or ALL_NAMES)]
     return options
+
+
+def _off_the_wire(peers: Sequence[Peer]) -> str | None:
+    names = ", ".join(peer.name for peer in peers if peer.hops == 1)
+    return (
+        f"there is no wire between the load and {names}: choose peers of two hops (--mtls)" if names else None
+    )
 
 
 def _able(names: Sequence[str]) -> tuple[list[Peer], list[str]]:

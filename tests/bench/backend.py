@@ -59,6 +59,8 @@ class Ground(NamedTuple):
 
     folder: Path
     cores: Cores
+    delay_ms: float = 0.0
+    """Of the wire, each way."""
 
 
 class Place(NamedTuple):
@@ -78,13 +80,13 @@ def serving(ground: Ground, *, hops: int = 1) -> Iterator[Place]:
     On other ports each time: else the connections of the last turn, in TIME_WAIT, would slow this one.
     """
     with contextlib.ExitStack() as stack:
-        wire = stack.enter_context(wired()) if hops == 2 else None
+        wire = stack.enter_context(wired(ground.delay_ms)) if hops == 2 else None
         yield stack.enter_context(_serving(ground, wire))
 
 
 @contextlib.contextmanager
 def _serving(ground: Ground, wire: Wire | None) -> Iterator[Place]:
-    folder, cores = ground
+    folder, cores, _ = ground
     # Beyond the wire they are reached by many addresses.
     host, address, spot = (HOST, HOST, None) if wire is None else ("0.0.0.0", FAR, wire.far)
     (port,) = free_ports(1)

@@ -1,13 +1,14 @@
 """Core. The run in words and tables: cells for the terminal, Markdown for the README. Does not print."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from meshtrio.benchmark.report import spread_text
+from meshtrio.benchmark.plot import Bar, Panel
+from meshtrio.benchmark.report import number_of, spread_text
 from meshtrio.benchmark.statistics import NOISY_FOREIGN
 from tests.bench.rivals import BASES, hops_of, is_nothing
 from tests.bench.sample import Run
-from tests.bench.scenario import WINDOW_MS, Metric, metrics_of, title_of
+from tests.bench.scenario import IDLE, WINDOW_MS, Metric, metrics_of, title_of
 from tests.bench.target import verdicts
 from tests.bench.windows import STOLEN_MOST_US
 
@@ -87,6 +88,28 @@ def doubt_lines(run: Run) -> list[str]:
         if parts:
             lines.append(f"{scenario}: {'; '.join(parts)}")
     return lines
+
+
+def panels(run: Run) -> list[Panel]:
+    """Give the first number of each scenario as bars; of the idle one, the memory with 1,000 connections."""
+    found = []
+    for scenario in run.scenarios:
+        for metric in _drawn(scenario):
+            spreads = {peer: run.spread(scenario, peer, metric.key) for peer in run.peers}
+            bars = tuple(
+                Bar(peer, spread.median, spread.low, spread.high, f"{number_of(spread.median)} {metric.unit}")
+                for peer, spread in spreads.items()
+                if spread is not None
+            )
+            if bars:
+                better = "more" if metric.higher_is_better else "less"
+                found.append(Panel(f"{title_of(scenario)}: {metric.label} ({better} is better)", bars))
+    return found
+
+
+def _drawn(scenario: str) -> Sequence[Metric]:
+    metrics = metrics_of(scenario)
+    return [one for one in metrics if one.key.endswith("_rss_mb_1k")] if scenario == IDLE else metrics[:1]
 
 
 def about(run: Run) -> str:
