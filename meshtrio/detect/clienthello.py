@@ -1,8 +1,8 @@
 """Core. The ClientHello of TLS: is it one, and which names does it hold? Does not know keys or ciphers.
 
 RFC 8446: a record is type, version, length, fragment (section 5.1); the ClientHello may be spread over
-several records (section 5.1) and holds extensions (section 4.2), of which two are read: server_name (RFC
-6066, section 3) and application_layer_protocol_negotiation (RFC 7301, section 3.1).
+several records (section 5.1) and holds extensions (section 4.2), of which three are read: server_name (RFC
+6066, section 3), application_layer_protocol_negotiation (RFC 7301, section 3.1), pre_shared_key (4.2.11).
 
 What malformed bytes lead to: until six bytes look like a handshake record whose message is a ClientHello,
 anything wrong means "not TLS". From there on it is TLS whatever follows, and anything wrong means TLS without
@@ -32,8 +32,8 @@ class Names(msgspec.Struct, frozen=True, gc=False):
 
     sni: str | None = None
     alpn: tuple[str, ...] = ()
-    resumes: bool = False
-    """It would resume a session of TLS 1.3."""
+    ticket_bytes: int = 0
+    """How long the ticket is with which it would resume a session of TLS 1.3; 0: it would not."""
 
 
 class _Short(Exception):
@@ -128,7 +128,7 @@ def _begins(seen: bytes | bytearray) -> bool | None:
 
 
 def _names(hello: bytes, *, whole: bool) -> Names:
-    found: dict[int, str | tuple[str, ...] | bool | None] = {}
+    found: dict[int, str | tuple[str, ...] | int | None] = {}
     try:
         _collect(hello, found)
     except _Short:
@@ -136,15 +136,15 @@ def _names(hello: bytes, *, whole: bool) -> Names:
             return Names()
     except _Wrong:
         return Names()
-    sni, alpn = found.get(_SERVER_NAME), found.get(_ALPN, ())
+    sni, alpn, ticket = found.get(_SERVER_NAME), found.get(_ALPN, ()), found.get(_PRE_SHARED_KEY)
     return Names(
         sni if isinstance(sni, str) else None,
         alpn if isinstance(alpn, tuple) else (),
-        resumes=bool(found.get(_PRE_SHARED_KEY)),
+        ticket if isinstance(ticket, int) else 0,
     )
 
 
-def _collect(hello: bytes, found: dict[int, str | tuple[str, ...] | bool | None]) -> None:
+def _collect(hello: bytes, found: dict[int, str | tuple[str, ...] | int | None]) -> None:
     rest = _Bytes(hello)
     rest.take(2 + 32)  # legacy_version, random
     rest.vector(1)  # legacy_session_id
@@ -185,8 +185,8 @@ def _protocols(body: _Bytes) -> tuple[str, ...]:
     return tuple(offered)
 
 
-def _something(body: _Bytes) -> bool:
-    return bool(body)
+def _ticket_bytes(body: _Bytes) -> int:
+    return len(_Bytes(body.vector(2)).vector(2))  # RFC 8446, section 4.2.11: the first identity
 
 
-_READERS = {_SERVER_NAME: _server_name, _ALPN: _protocols, _PRE_SHARED_KEY: _something}
+_READERS = {_SERVER_NAME: _server_name, _ALPN: _protocols, _PRE_SHARED_KEY: _ticket_bytes}

@@ -23,5 +23,5 @@ class Detected(msgspec.Struct, frozen=True, gc=False):
     """The host name of a TLS ClientHello, in lower case, or None if it has none that is well formed."""
     alpn: tuple[str, ...] = ()
     """The protocols a TLS client offers, in its order, bytes read as Latin-1."""
-    resumes: bool = False
-    """A TLS client would resume a session."""
+    ticket_bytes: int = 0
+    """How long the ticket is with which a TLS client would resume a session; 0: it would not."""

@@ -82,4 +82,4 @@ def detect_whole(data: bytes) -> Detected:
 
 
 def _tls(names: Names) -> Detected:
-    return Detected(Protocol.TLS, names.sni, names.alpn, names.resumes)
+    return Detected(Protocol.TLS, names.sni, names.alpn, names.ticket_bytes)

@@ -57,14 +57,13 @@ class Sealed:
 
         `learn` is called once, after the first read, when a server's tickets have come.
         """
-        self._sock, self._session = sock, session
+        self._sock, self._session, self._learn = sock, session, learn
         self._incoming, self._outgoing = bios
         inner = session._sslobj  # type: ignore[attr-defined]  # a SSLObject only passes on: 2 * 0.2 us
         self._read: Callable[[int, memoryview], int] = inner.read
         self._write: Callable[[bytes | memoryview], int] = inner.write
         self._receive, self._send = sock.recv_into, sock.send
         self._take, self._give = self._incoming.write, self._outgoing.read
-        self._learn = learn
         self.owed = b""
         """Ciphertext that the kernel did not take."""
         self._ready = bytearray()
@@ -142,10 +141,8 @@ class Sealed:
     def flush(self) -> bool:
         """Send ciphertext that is owed. True: all of it has gone."""
         if self.owed:
-            try:
+            with contextlib.suppress(BlockingIOError):
                 self.owed = self.owed[self._send(self.owed) :]
-            except BlockingIOError:
-                return False
         return not self.owed
 
     def shutdown(self, how: int) -> None:
@@ -170,7 +167,11 @@ class Sealed:
         raise OSError("no urgent data through TLS")
 
     def close(self) -> None:
-        """Close the socket. What is owed is lost."""
+        """Close the socket. What is owed is lost, but not the session: it can be resumed."""
+        if self._session.server_side and not self._said_goodbye:
+            # Goes nowhere: OpenSSL forgets a session that it keeps if the connection ends without.
+            with contextlib.suppress(ssl.SSLError):
+                self._session.unwrap()
         self._sock.close()
 
     def fileno(self) -> int:
@@ -221,12 +222,11 @@ class Sealed:
         return got
 
     def _encrypt(self, chunk: bytes | memoryview) -> bytes:
-        write, give = self._write, self._give
         try:
-            write(chunk)
+            self._write(chunk)
         except ssl.SSLError as wrong:
             raise ConnectionResetError(str(wrong)) from wrong
-        return give()
+        return self._give()
 
     def _answer(self) -> None:
         """Send what reading made TLS say: KeyUpdate, an alert, a server's tickets."""

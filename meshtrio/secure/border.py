@@ -177,10 +177,14 @@ class Border:
             case Treatment.REFUSE_NO_IDENTITY:
                 raise Unsafe(Outcome.NO_IDENTITY, self._why_none(called))
         try:
-            resumes = detected is not None and detected.resumes and is_mesh(detected)
+            offered = detected.ticket_bytes if detected is not None and is_mesh(detected) else None
             with trio.fail_after(self._config.mtls.handshake_s):
                 secured = await accept_securely(
-                    sock, ring=self.keyring, workload=called.id, any_alpn=demand.any_alpn, resumes=resumes
+                    sock,
+                    ring=self.keyring,
+                    workload=called.id,
+                    any_alpn=demand.any_alpn,
+                    offered_bytes=offered,
                 )
         except trio.TooSlowError:
             words = f"no end of the handshake within {self._config.mtls.handshake_s:g} s"

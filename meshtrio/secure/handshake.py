@@ -7,11 +7,11 @@ shows at its first read, as a reset.
 
 A resumed session has proved only that it goes on from an earlier one, so everything that can have changed
 since is asked again. The dialling side remembers the chain and verifies it as if it had been shown now. The
-dialled side has no memory (the ticket is the memory) and the ticket has the leaf only; for it are asked the
-leaf's rules and time, its trust domain, and revocation by id and serial. That is enough, since the signatures
-above the leaf do not change, and whatever else could (roots, revoked issuers, our own identity) makes a new
-context, whose ticket key is new, so that no ticket of before is taken. If whom to believe changes amid a
-handshake, the chain that was shown in the full one is verified by what holds now.
+dialled side takes the leaf only; for it are asked the leaf's rules and time, its trust domain, and revocation
+by id and serial. That is enough, since the signatures above the leaf do not change, and whatever else could
+(roots, revoked issuers, our own identity) makes a new context, which has no session of before, and a new key,
+so that no ticket of before is taken. If whom to believe changes amid a handshake, the chain that was shown in
+the full one is verified by what holds now.
 """
 
 import socket
@@ -26,6 +26,7 @@ from meshtrio.forward.tcp import close_with_reset
 from meshtrio.observe import log
 from meshtrio.route.modes import ALPN
 from meshtrio.secure.keyring import Keyring, NoIdentity, Proof
+from meshtrio.secure.resumption import settle, shown_by, verify_again
 from meshtrio.secure.verdict import HandshakeError as HandshakeError
 from meshtrio.secure.verdict import refusal_of
 
@@ -73,18 +74,22 @@ async def dial_securely(
 
 
 async def accept_securely(
-    sock: socket.socket, *, ring: Keyring, workload: int, any_alpn: bool = False, resumes: bool = False
+    sock: socket.socket,
+    *,
+    ring: Keyring,
+    workload: int,
+    any_alpn: bool = False,
+    offered_bytes: int | None = None,
 ) -> Secured:
     """Do the handshake as the dialled side, and verify who dialled. As `dial_securely` if it fails.
 
-    `any_alpn`: clients that do not ask for our protocol are served, too. `resumes`: a mesh offers a session;
-    then no ticket is issued, for a mesh keeps the one it has, or forgets it if it is not taken. A ticket is a
-    third of the time of such a handshake.
+    `any_alpn`: clients that do not ask for our protocol are served, too. `offered_bytes`: how long the ticket
+    is that a mesh offers, see `resumption.settle`.
     """
     handshake = _Handshake(sock)
     try:
         proof, trust = _proof(ring, workload), ring.trust
-        proof.server.num_tickets = 0 if resumes else 1
+        settle(proof.server, offered_bytes)
         handshake.begin(proof.server, server_side=True)
         await handshake.run()
         if not any_alpn:
@@ -175,7 +180,7 @@ class _Handshake:
         from meshtrio.identity.refusal import Refused
 
         self.check_alpn("endpoint")
-        shown = known.chain if known is not None and self.tls.session_reused else _shown(self.tls)
+        shown = known.chain if known is not None and self.tls.session_reused else shown_by(self.tls)
         try:
             return verify(shown, ring.trust, log.wall_now(), skew_s=ring.skew_s, expected=expected)
         except Refused as refused:
@@ -186,11 +191,11 @@ class _Handshake:
         from meshtrio.identity.chain import verify
         from meshtrio.identity.refusal import Refused
 
-        shown = _shown(self.tls)
+        shown = shown_by(self.tls)
         try:
             if self.tls.session_reused:
                 if still_good:
-                    return _verify_again(shown, ring)
+                    return verify_again(shown, ring)
                 shown = list(proof.chains.get(shown[0], shown)) if shown else shown
             peer = verify(shown, ring.trust, log.wall_now(), skew_s=ring.skew_s)
         except Refused as refused:
@@ -216,32 +221,3 @@ class _Handshake:
         end = Sealed(self.sock, self.tls, (self.incoming, self.outgoing), learn)
         version, cipher = self.tls.version(), self.tls.cipher()
         return Secured(end, peer, version or "", cipher[0] if cipher else "", resumed)
-
-
-def _verify_again(shown: list[bytes], ring: Keyring) -> "Peer":
-    """Judge the leaf of a session that was resumed; see the head of this file."""
-    from meshtrio.identity.certificate import read
-    from meshtrio.identity.chain import Peer
-    from meshtrio.identity.refusal import Reason, Refused
-    from meshtrio.identity.svid import check_leaf, check_time
-
-    if not shown:
-        raise Refused(Reason.NO_CERTIFICATE, "the session has no certificate")
-    leaf, now, revoked = read(shown[0]), log.wall_now(), ring.trust.revocations
-    spiffe_id = check_leaf(leaf)
-    if ring.trust.bundle(spiffe_id.trust_domain) is None:
-        raise Refused(Reason.UNKNOWN_TRUST_DOMAIN, f"we have no roots of {spiffe_id.trust_domain}")
-    check_time(leaf, now, ring.skew_s)
-    if revoked.has_serial(leaf.serial, now) or revoked.has_id(spiffe_id, now):
-        raise Refused(Reason.REVOKED, f"{spiffe_id} with serial {leaf.serial:x} is revoked")
-    return Peer(spiffe_id, leaf.serial, leaf.not_before, leaf.not_after, (leaf.der,))
-
-
-def _shown(tls: ssl.SSLObject) -> list[bytes]:
-    """Give the certificates that the other side showed, as DER, the leaf first."""
-    inner = tls._sslobj  # type: ignore[attr-defined]  # public as of Python 3.13
-    chain = inner.get_unverified_chain()
-    if chain:
-        return [ssl.PEM_cert_to_DER_cert(one.public_bytes()) for one in chain]
-    leaf = tls.getpeercert(binary_form=True)
-    return [leaf] if leaf else []

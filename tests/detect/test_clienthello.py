@@ -73,11 +73,12 @@ def test_tls_without_names(why: str, data: bytes) -> None:
     assert read(data) == Names(), why
 
 
-def test_a_session_that_is_offered_is_seen() -> None:
-    assert read(records(hello(ALPN, extension(41, vector(2, b"ticket"))))) == Names(
-        None, ("h2", "\xff\x00"), resumes=True
-    )
-    assert read(records(hello(extension(41, b"")))) == Names()
+def test_of_sessions_that_are_offered_the_first_ticket_is_measured() -> None:
+    identities = b"".join(vector(2, ticket) + bytes(4) for ticket in (b"ticket", b"other"))
+    offer = extension(41, vector(2, identities) + vector(2, vector(1, bytes(32))))
+    assert read(records(hello(ALPN, offer))) == Names(None, ("h2", "\xff\x00"), ticket_bytes=6)
+    for wrong in (b"", vector(2, b""), vector(2, b"\x00\x09ticket")):
+        assert read(records(hello(ALPN, extension(41, wrong)))) == Names()
 
 
 def test_the_first_good_name_counts() -> None:

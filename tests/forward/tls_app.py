@@ -106,7 +106,7 @@ class TlsApp:
 
 
 async def secured(
-    ring: Keyring, family: int = socket.AF_INET, *, resumes: bool = False
+    ring: Keyring, family: int = socket.AF_INET, *, offered_bytes: int | None = None
 ) -> tuple[Secured, Secured]:
     """Connect two ends of ours: the one that dialled, and the one that was dialled."""
     dialling, dialled = connected(family)
@@ -119,7 +119,9 @@ async def secured(
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(dial)
-        found["accept"] = await accept_securely(dialled, ring=ring, workload=SERVER, resumes=resumes)
+        found["accept"] = await accept_securely(
+            dialled, ring=ring, workload=SERVER, offered_bytes=offered_bytes
+        )
     return found["dial"], found["accept"]
 
 

@@ -17,6 +17,7 @@ from meshtrio.identity.spiffe import parse
 from meshtrio.messages import Credentials
 from meshtrio.secure.handshake import HandshakeError, Secured, accept_securely, dial_securely
 from meshtrio.secure.keyring import Keyring, Proof
+from meshtrio.secure.resumption import NAME_BYTES
 from tests.forward.peers import RESET, connected, read
 from tests.forward.tls_app import TlsApp, secured
 from tests.support.identities import LEAF, forge, key, root, signing, uris, usage
@@ -262,10 +263,11 @@ async def test_no_session_outlives_a_change(change: str) -> None:
         one.end.close()
 
 
-async def test_a_ticket_replayed_after_revocation_opens_nothing() -> None:
+@pytest.mark.parametrize("offers", [(None, None), (0, NAME_BYTES)], ids=["sealed", "kept"])
+async def test_a_ticket_replayed_after_revocation_opens_nothing(offers: tuple[int | None, ...]) -> None:
     """By a client that keeps its ticket whatever happens at the server."""
     told, context = ring(), context_of(shown(CLIENT_ID), client=True)
-    made, app = await met(told, context, we_accept=True)
+    made, app = await met(told, context, we_accept=True, offered_bytes=offers[0])
     assert reason(made) == CLIENT_ID
     with app:
         app.incoming.write(await app.sock.recv(5000))
@@ -281,13 +283,17 @@ async def test_a_ticket_replayed_after_revocation_opens_nothing() -> None:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(app.handshake)
                 try:
-                    end = await accept_securely(other, ring=told, workload=SERVER)
+                    end = await accept_securely(other, ring=told, workload=SERVER, offered_bytes=offers[1])
                 except HandshakeError as why:
                     return app.tls.session_reused, why.reason
             end.end.close()
             return app.tls.session_reused, "in"
 
     assert await replay() == (True, "in")
+    revoking = ring()
+    revoking.learn(trusted(ids={CLIENT_ID: 0.0}))
+    told._trust = revoking.trust  # the server still knows the session
+    assert await replay() == (True, "revoked")
     told.learn(trusted(ids={CLIENT_ID: 0.0}))
     assert await replay() == (False, "revoked")
 
