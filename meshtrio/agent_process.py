@@ -1,10 +1,10 @@
 """Shell. The agent as a process of its own: `python -m meshtrio.agent_process START`, begun by the command.
 
 The command line costs 2 MB (click), which an agent would carry for its whole life; so `meshtrio agent`
-looks at its flags and then becomes this. Knows how a process begins and ends; agent.py knows the rest.
+looks at its flags and then becomes this (agent_start.py). Knows how a process begins and ends; agent.py knows
+the rest.
 """
 
-import os
 import signal
 import sys
 
@@ -13,6 +13,7 @@ import trio
 
 from meshtrio.admin.server import AdminError
 from meshtrio.agent import Agent
+from meshtrio.agent_start import Start
 from meshtrio.config.environ import configured, environment, named
 from meshtrio.config.load import ConfigFaults, load
 from meshtrio.config.schema import Config
@@ -21,21 +22,6 @@ from meshtrio.intercept.workload import WorkloadError
 from meshtrio.observe import log
 from meshtrio.observe.process import give_memory_back
 from meshtrio.upkeep import Setting
-
-
-class Start(msgspec.Struct, frozen=True):
-    """What the command knows: the configuration file that was chosen, and the flags over it."""
-
-    config_path: str
-    flags: dict[str, object]
-
-
-def begin(config_path: str, flags: dict[str, object]) -> None:
-    """Become the agent: same process, another program. Does not return."""
-    start = msgspec.json.encode(Start(config_path, flags)).decode()
-    # Without the columns of each instruction, which only draw carets below traces: 0.4 MB less.
-    frugal = ("-X", "no_debug_ranges")
-    os.execv(sys.executable, [sys.executable, *frugal, "-m", "meshtrio.agent_process", start])
 
 
 async def run(start: Start, config: Config) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from meshtrio.agent_process import Start
+from meshtrio.agent_start import Start
 
 pytestmark = pytest.mark.world
 

@@ -38,7 +38,7 @@ def agent(config_file: str | None, settings: tuple[tuple[str, str], ...], **give
     _, path = configured(config_file, flags)
     require_privilege("agent")
     raise_descriptor_limit(DESCRIPTORS)
-    from meshtrio.agent_process import begin
+    from meshtrio.agent_start import begin
 
     # The command line's libraries would stay with the agent for life; so it becomes another program.
     begin(absolute(path) if path else "", flags)
