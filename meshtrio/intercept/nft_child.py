@@ -1,12 +1,8 @@
-"""Shell. The process that speaks to nf_tables: `python -m meshtrio.intercept.nft_child`. Does not outlive
-one errand.
+"""Shell. What the process does that speaks to nf_tables (errand_process.py). Does not outlive one errand.
 
-It reads an errand from standard input, enters the network namespace named by an inherited descriptor,
-does it in one transaction, reads back what the kernel has, and answers on standard output
-(nft_errand.py).
+An errand is one transaction; then it reads back what the kernel has.
 """
 
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +11,6 @@ from pyroute2.netlink.nfnetlink import nftsocket as nft
 from meshtrio.intercept import nft_expression as x
 from meshtrio.intercept import nft_message as message
 from meshtrio.intercept import nft_request as request
-from meshtrio.intercept.nft_errand import serve
 from meshtrio.intercept.nft_message import Message, RuleMessage
 from meshtrio.intercept.nft_plan import (
     OWNER_TAG,
@@ -40,6 +35,7 @@ from meshtrio.intercept.nft_rules import (
 )
 from meshtrio.intercept.nft_transaction import Conversation
 
+ERRAND = request.Errand
 _INET = nft.NFPROTO_INET
 
 
@@ -240,7 +236,3 @@ def _key_count(kernel: Conversation, table: str, set_name: str) -> int:
 
 def _text(found: Any, attribute: str) -> str:
     return str(found.get_attr(attribute) or "")
-
-
-if __name__ == "__main__":
-    sys.exit(serve(request.Errand, act))

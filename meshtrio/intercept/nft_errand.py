@@ -54,7 +54,7 @@ class Child(NamedTuple):
         letter = _Letter(msgspec.Raw(msgspec.json.encode(errand)), netns_fd)
         with trio.move_on_after(ERRAND_S) as patience:
             ended = await trio.run_process(
-                [sys.executable, "-m", self.module],
+                [sys.executable, "-m", "meshtrio.intercept.errand_process", self.module],
                 stdin=msgspec.json.encode(letter),
                 capture_stdout=True,
                 capture_stderr=True,

@@ -1,24 +1,22 @@
-"""Shell. The process that speaks to rtnetlink: `python -m meshtrio.intercept.routing_child`. One errand,
-then gone.
-"""
+"""Shell. What the process does that speaks to rtnetlink (errand_process.py). One errand, then gone."""
 
 import contextlib
 import errno
 import ipaddress
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from pyroute2 import IPRoute
+from pyroute2.iproute.linux import IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from meshtrio.intercept import marks
 from meshtrio.intercept import routing_plan as plans
-from meshtrio.intercept.nft_errand import errno_name, serve
+from meshtrio.intercept.nft_errand import errno_name
 from meshtrio.intercept.nft_request import Refusal
 
+ERRAND = plans.Errand
 _FAMILIES = {"v4": 2, "v6": 10}
 _OURS = (plans.PROTOCOL, plans.PROTOCOL_ACCEPT_WAS_ON)
 _SCOPE_LINK, _SCOPE_HOST = 253, 254
@@ -217,7 +215,3 @@ def _named(feature: str) -> Iterator[None]:
         )
         refusal = Refusal(feature=feature, errno_name=errno_name(no.code), advice=needs)
         raise plans.RoutingRefused(refusal) from None
-
-
-if __name__ == "__main__":
-    sys.exit(serve(plans.Errand, act))
