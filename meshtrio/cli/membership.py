@@ -95,11 +95,16 @@ async def own(config: Config, spec: Spec, stop_waiting: trio.Event) -> AsyncIter
         member.connections = msgspec.to_builtins(agent.parts.sums.recent())
 
 
+async def connections_live(agent: Agent) -> bool:
+    """Say whether it carries something. Not what takes long where rules are slow to go."""
+    return any(report.connections for _, report in await agent.parts.fleet.live())
+
+
 async def _hurry(agent: Agent, stop_waiting: trio.Event) -> None:
     """Say what takes long, and cut it when asked to."""
     with trio.move_on_after(PATIENCE_S):
         await stop_waiting.wait()
-    if not stop_waiting.is_set():
+    if not stop_waiting.is_set() and await connections_live(agent):
         note("waiting for connections to end (^C cuts them)")
         await stop_waiting.wait()
     agent.stop(0.0)

@@ -5,6 +5,7 @@ import os
 import pytest
 import trio
 
+from meshtrio.cli import membership
 from meshtrio.cli.complaint import Complaint, complaint_of
 from meshtrio.cli.control_client import Control
 from meshtrio.cli.membership import lent, own, own_cgroup
@@ -46,7 +47,10 @@ async def test_what_an_earlier_one_left_running_keeps_its_cgroup() -> None:
 
 
 @pytest.mark.parametrize("rung", ["ebpf", "nft"])
-async def test_a_mesh_of_ones_own_says_what_it_caught(rung: str, catalog: str) -> None:
+async def test_a_mesh_of_ones_own_says_what_it_caught(
+    rung: str, catalog: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(membership, "PATIENCE_S", 0.0)
     config = load(None, {}, {"workers": 0, "rung": rung, "catalog.file": catalog, "log.level": "error"})
     # The workloads of the agent's configuration are not those of every command.
     others = (Workload(name="not-ours", cgroup="/no/such/group"),)
@@ -57,14 +61,20 @@ async def test_a_mesh_of_ones_own_says_what_it_caught(rung: str, catalog: str) -
         assert member.agent is not None
         words = f"echo 0 > {member.cgroup}/cgroup.procs; exec curl -sS http://{VIP}/x"
         done = await trio.run_process(["sh", "-c", words], capture_stdout=True)
+        while await membership.connections_live(member.agent):
+            await trio.sleep(0.01)
     assert done.stdout == b"hello from /x\n"
+    assert capsys.readouterr().err == ""  # nothing is waited for but the end of the rules
     assert [
         (one["workload"], one["destination"], one["outcome"], one["rung"]) for one in member.connections
     ] == [(NAME, f"{VIP}:80", "carried", rung)]
     assert not member.cgroup.exists()
 
 
-async def test_connections_that_do_not_end_are_cut_when_asked(catalog: str, server: int) -> None:
+async def test_connections_that_do_not_end_are_told_and_cut_when_asked(
+    catalog: str, server: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(membership, "PATIENCE_S", 0.05)
     config = load(
         None, {}, {"workers": 0, "catalog.file": catalog, "log.level": "error", "timeouts.drain_s": 60}
     )
@@ -83,6 +93,7 @@ async def test_connections_that_do_not_end_are_cut_when_asked(catalog: str, serv
         process.kill()
         await process.wait()
     assert [one["outcome"] for one in member.connections] == ["drained"]
+    assert "waiting for connections to end" in capsys.readouterr().err
     assert cgroup.remove(member.cgroup)
 
 
