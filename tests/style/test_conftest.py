@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -16,15 +17,14 @@ TREE = Path(__file__).parents[2]
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """Run tests given as text in a small tree that has our conftest and our pytest settings."""
-    tests = tmp_path / "tests"
+def runner(folder: Path) -> Run:
+    """Give what runs tests given as text in a small tree there that has our conftest and our settings."""
+    tests = folder / "tests"
     tests.mkdir()
     text = (TREE / "tests/conftest.py").read_text()
     (tests / "conftest.py").write_text(text.replace("GRACE_S = 5.0", "GRACE_S = 0.3"))
     (tests / "support").symlink_to(TREE / "tests/support")
-    (tmp_path / "pyproject.toml").write_text((TREE / "pyproject.toml").read_text())
+    (folder / "pyproject.toml").write_text((TREE / "pyproject.toml").read_text())
 
     def run(text: str, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
         if "--leaks=fail" not in options:
@@ -32,7 +32,7 @@ def run(tmp_path: Path) -> Run:
         (tests / "test_one.py").write_text(text)
         return subprocess.run(
             [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *options],
-            cwd=tmp_path,
+            cwd=folder,
             env={**os.environ, "MESHTRIO_CI": "0", "HYPOTHESIS_PROFILE": "fast", **environment},
             capture_output=True,
             text=True,
@@ -43,25 +43,91 @@ def run(tmp_path: Path) -> Run:
     return run
 
 
-SKIPS = "import pytest\n@pytest.mark.kernel\ndef test_it():\n    pytest.skip('no such hook')\n"
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return runner(tmp_path)
 
 
-def test_a_skip_of_the_kernel_ring_is_told(run: Run) -> None:
-    answer = run(SKIPS)
-    assert answer.returncode == 0
-    assert "1 skipped" in answer.stdout
+MANY = """
+import logging, os, pathlib, subprocess
+import hypothesis, pytest
+
+@pytest.mark.kernel
+def test_kernel():
+    pytest.skip('no such hook')
+
+def test_inner():
+    pytest.skip('not today')
+
+def test_descriptor():
+    os.open('/etc/hostname', os.O_RDONLY)
+
+@pytest.mark.world
+def test_child():
+    global child
+    child = subprocess.Popen(['sleep', '7'])
+    while b'sleep' not in pathlib.Path(f'/proc/{child.pid}/cmdline').read_bytes():
+        pass  # Popen returns a little before the kernel shows the new name
+
+@pytest.mark.world
+def test_child_ends():
+    child.kill()
+    child.wait()
+
+def test_logger():
+    logging.getLogger('meshtrio').propagate = False
+
+def test_logger_is_as_it_was(caplog):
+    logging.getLogger('meshtrio').error('x')
+    assert caplog.records
+
+def test_profile():
+    print('examples', hypothesis.settings().max_examples)
+    assert not hypothesis.settings().max_examples
+
+@pytest.mark.soak
+def test_soak():
+    print('examples', hypothesis.settings().max_examples)
+    assert not hypothesis.settings().max_examples
+"""
+"""Tests that all meet one promise each, for a pytest of its own takes a second to start."""
 
 
-def test_a_skip_of_the_kernel_ring_fails_in_ci(run: Run) -> None:
-    answer = run(SKIPS, MESHTRIO_CI="1")
-    assert answer.returncode == 1
-    assert "skipped, and CI must run it" in answer.stdout
-    assert "no such hook" in answer.stdout
+class Told(NamedTuple):
+    """What one run of them printed: what became of each test, and all of it."""
+
+    became: dict[str, str]
+    text: str
 
 
-def test_a_skip_of_an_inner_ring_is_a_skip_in_ci(run: Run) -> None:
-    answer = run("import pytest\ndef test_it():\n    pytest.skip('not today')\n", MESHTRIO_CI="1")
-    assert answer.returncode == 0
+def run_many(run: Run, *options: str, **environment: str) -> Told:
+    said = run(MANY, "-v", *options, **environment).stdout
+    return Told(dict(re.findall(r"^tests/test_one.py::test_(\w+) ([A-Z]+)", said, re.MULTILINE)), said)
+
+
+@pytest.fixture(scope="module")
+def at_home(tmp_path_factory: pytest.TempPathFactory) -> Told:
+    """As a developer runs them."""
+    return run_many(runner(tmp_path_factory.mktemp("home")))
+
+
+@pytest.fixture(scope="module")
+def in_ci(tmp_path_factory: pytest.TempPathFactory) -> Told:
+    return run_many(runner(tmp_path_factory.mktemp("ci")), MESHTRIO_CI="1", HYPOTHESIS_PROFILE="ci")
+
+
+def test_a_skip_of_the_kernel_ring_is_told(at_home: Told) -> None:
+    assert at_home.became["kernel"] == "SKIPPED"
+
+
+def test_a_skip_of_the_kernel_ring_fails_in_ci(in_ci: Told) -> None:
+    assert in_ci.became["kernel"] == "FAILED"
+    assert "skipped, and CI must run it" in in_ci.text
+    assert "no such hook" in in_ci.text
+
+
+def test_a_skip_of_an_inner_ring_is_a_skip_in_ci(in_ci: Told) -> None:
+    assert in_ci.became["inner"] == "SKIPPED"
 
 
 def test_a_file_that_skips_as_a_whole_fails_in_ci(run: Run) -> None:
@@ -70,30 +136,35 @@ def test_a_file_that_skips_as_a_whole_fails_in_ci(run: Run) -> None:
     assert "a whole file skipped" in answer.stdout
 
 
-def test_a_descriptor_left_open_fails_the_test(run: Run) -> None:
-    answer = run("import os\ndef test_it():\n    os.open('/etc/hostname', os.O_RDONLY)\n")
-    assert answer.returncode == 1
-    assert "/etc/hostname" in answer.stdout
+def test_a_descriptor_left_open_fails_the_test(at_home: Told) -> None:
+    assert at_home.became["descriptor"] == "ERROR"
+    assert re.search(r"the test left open: descriptor \d+ -> /etc/hostname", at_home.text)
 
 
 @pytest.mark.skipif(not leaks.children_of(1), reason="this kernel keeps no list of children")
-def test_a_child_left_running_fails_a_test_of_the_world(run: Run) -> None:
-    answer = run(
-        "import pathlib, subprocess, pytest\n"
-        "@pytest.mark.world\n"
-        "def test_it():\n"
-        "    global child\n"
-        "    child = subprocess.Popen(['sleep', '7'])\n"
-        "    while b'sleep' not in pathlib.Path(f'/proc/{child.pid}/cmdline').read_bytes():\n"
-        "        pass\n"  # Popen returns a little before the kernel shows the new name
-        "def test_end():\n"
-        "    child.kill()\n"
-        "    child.wait()\n"
-    )
+def test_a_child_left_running_fails_a_test_of_the_world(at_home: Told) -> None:
     if os.geteuid() != 0:
         pytest.skip("tests of the world need root")
-    assert answer.returncode == 1
-    assert "sleep 7" in answer.stdout
+    assert (at_home.became["child"], at_home.became["child_ends"]) == ("ERROR", "PASSED")
+    assert re.search(r"the test left open: process \d+ sleep 7", at_home.text)
+
+
+def test_what_a_test_did_to_our_logger_is_undone(at_home: Told) -> None:
+    assert (at_home.became["logger"], at_home.became["logger_is_as_it_was"]) == ("PASSED", "PASSED")
+
+
+def test_soak_tests_run_alone_and_only_when_asked(run: Run, at_home: Told) -> None:
+    assert "soak" not in at_home.became
+    assert "1 deselected" in at_home.text
+    told = run_many(run, "--soak", HYPOTHESIS_PROFILE="deep")
+    assert list(told.became) == ["soak"]
+    assert "examples 100000\n" in told.text
+
+
+def test_hypothesis_runs_in_the_profile_asked_for(at_home: Told, in_ci: Told) -> None:
+    """The deep one is asked for above."""
+    assert "examples 20\n" in at_home.text
+    assert "examples 200\n" in in_ci.text
 
 
 def test_a_process_without_a_parent_is_found_at_the_end_and_fails_the_session(run: Run) -> None:
@@ -121,15 +192,6 @@ def test_several_processes_are_one_run(run: Run) -> None:
     assert [words[2:] for words in found] == [["sleep", "62"]]
     assert answer.returncode == 1
     assert re.fullmatch(r"=+ 2 passed in [0-9.]+s =+", answer.stdout.splitlines()[-1])
-
-
-def test_what_a_test_did_to_our_logger_is_undone(run: Run) -> None:
-    text = (
-        "import logging\n"
-        "def test_one():\n    logging.getLogger('meshtrio').propagate = False\n"
-        "def test_two(caplog):\n    logging.getLogger('meshtrio').error('x')\n    assert caplog.records\n"
-    )
-    assert "2 passed" in run(text).stdout
 
 
 @pytest.mark.kernel
@@ -174,18 +236,3 @@ def test_golden_shows_the_difference_and_rewrites_only_when_asked(run: Run, tmp_
     assert "1 passed, 1 deselected" in answer.stdout
     assert "+two" in answer.stdout
     assert kept.read_text() == "one\ntwo\n"
-    assert run(GOLDEN).returncode == 0
-
-
-def test_soak_tests_run_alone_and_only_when_asked(run: Run) -> None:
-    text = "import pytest\n@pytest.mark.soak\ndef test_long():\n    pass\ndef test_short():\n    pass\n"
-    assert "1 passed, 1 deselected" in run(text).stdout
-    answer = run(text, "--soak", "-v")
-    assert "test_long PASSED" in answer.stdout
-    assert "1 passed, 1 deselected" in answer.stdout
-
-
-@pytest.mark.parametrize(("profile", "examples"), [("fast", 20), ("ci", 200), ("deep", 100_000)])
-def test_hypothesis_runs_in_the_profile_asked_for(run: Run, profile: str, examples: int) -> None:
-    text = f"import hypothesis\ndef test_it():\n    assert hypothesis.settings().max_examples == {examples}\n"
-    assert run(text, HYPOTHESIS_PROFILE=profile).returncode == 0

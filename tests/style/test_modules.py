@@ -3,8 +3,7 @@
 import ast
 import re
 import sys
-
-import pytest
+from pathlib import Path
 
 from tests.support.tree import TREE, Module, imports_of, modules
 
@@ -33,23 +32,20 @@ NOT_RESIDENT = frozenset({"bcc", "pyroute2", "rich", "click", "hypothesis", "asy
 NO_TEST_FILE: dict[str, str] = {}
 
 MODULES = modules()
-ids = [module.path for module in MODULES]
-each_module = pytest.mark.parametrize("module", MODULES, ids=ids)
 
 
-@each_module
-def test_it_says_whether_it_is_core_or_shell(module: Module) -> None:
-    if module.path == "meshtrio/__init__.py":
-        return  # the project's own description
-    docstring = ast.get_docstring(module.tree) or ""
-    assert docstring.startswith(("Core.", "Shell.")), f"{module.path} begins with {docstring[:40]!r}"
+def test_each_says_whether_it_is_core_or_shell() -> None:
+    begins = {module.path: (ast.get_docstring(module.tree) or "")[:40] for module in MODULES}
+    del begins["meshtrio/__init__.py"]  # the project's own description
+    wrong = {path: words for path, words in begins.items() if not words.startswith(("Core.", "Shell."))}
+    assert wrong == {}
 
 
-@pytest.mark.parametrize("module", MODULES + modules("tests"), ids=lambda module: module.path)
-def test_it_is_short(module: Module) -> None:
-    lines = len(module.text.splitlines())
-    bound = LINES if module.path.startswith("meshtrio/") else TEST_LINES
-    assert lines < bound, f"{module.path} has {lines} lines: it is two nouns"
+def test_each_is_short() -> None:
+    """A longer one is two nouns."""
+    lines = {module.path: len(module.text.splitlines()) for module in MODULES + modules("tests")}
+    bound = {path: LINES if path.startswith("meshtrio/") else TEST_LINES for path in lines}
+    assert {path: count for path, count in lines.items() if count >= bound[path]} == {}
 
 
 def faults_of_core(module: Module) -> list[str]:
@@ -62,15 +58,12 @@ def faults_of_core(module: Module) -> list[str]:
     ]
 
 
-@each_module
-def test_core_asks_for_nothing(module: Module) -> None:
-    if module.kind == "Core":
-        assert faults_of_core(module) == []
+def test_core_asks_for_nothing() -> None:
+    assert [fault for module in MODULES if module.kind == "Core" for fault in faults_of_core(module)] == []
 
 
-@each_module
-def test_imports_are_absolute(module: Module) -> None:
-    assert [f"{module.path}:{line}" for line, name in module.imports() if name == "."] == []
+def test_imports_are_absolute() -> None:
+    assert [f"{one.path}:{line}" for one in MODULES for line, name in one.imports() if name == "."] == []
 
 
 def resident() -> set[str]:
@@ -94,13 +87,14 @@ def test_the_resident_processes_are_lean() -> None:
     assert found == set()
 
 
-@each_module
-def test_it_has_a_test_of_its_own(module: Module) -> None:
-    if module.path.endswith(("__init__.py", "__main__.py")) or module.path in NO_TEST_FILE:
-        return
-    folder, _, name = module.path.removeprefix("meshtrio/").rpartition("/")
-    want = TREE / "tests" / folder / f"test_{name}"
-    assert want.exists(), f"{module.path} wants {want.relative_to(TREE)}, or a reason in NO_TEST_FILE"
+def test_each_has_a_test_of_its_own() -> None:
+    """Or a reason in NO_TEST_FILE."""
+    wanted = {}
+    for module in MODULES:
+        folder, _, name = module.path.removeprefix("meshtrio/").rpartition("/")
+        if name not in ("__init__.py", "__main__.py") and module.path not in NO_TEST_FILE:
+            wanted[module.path] = Path("tests", folder, f"test_{name}")
+    assert {path: str(want) for path, want in wanted.items() if not (TREE / want).exists()} == {}
 
 
 def test_every_exception_is_still_needed() -> None:

@@ -21,7 +21,7 @@ class Module:
         """Its syntax tree."""
         return ast.parse(self.text, self.path)
 
-    @property
+    @functools.cached_property
     def kind(self) -> str:
         """`Core`, `Shell`, or whatever else its docstring begins with."""
         return (ast.get_docstring(self.tree) or "").split(".")[0]
