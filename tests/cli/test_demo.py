@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.conftest import Run
+from tests.support.mesh import SOAK_BOTH
 
 pytestmark = pytest.mark.world
 
@@ -26,7 +27,7 @@ def _nothing_is_left() -> Iterator[None]:
     assert pinned() - before == set()
 
 
-@pytest.mark.parametrize("rung", ["ebpf", pytest.param("nft", marks=pytest.mark.soak)])
+@pytest.mark.parametrize("rung", SOAK_BOTH)
 @pytest.mark.slow
 def test_once_as_json(run: Run, rung: str) -> None:
     done = run("demo", "--once", "--json", "--rung", rung, wait_s=150)
@@ -54,9 +55,10 @@ def test_once_as_json(run: Run, rung: str) -> None:
     assert all(one["rss_bytes"] > 1_000_000 for one in told["processes"])
 
 
+@pytest.mark.parametrize("rung", SOAK_BOTH)
 @pytest.mark.slow
-def test_kept_until_it_is_interrupted(start: Callable[..., subprocess.Popen[bytes]]) -> None:
-    process = start("demo", "--keep", "--rung", "nft")  # what test_once_as_json leaves to the soak
+def test_kept_until_it_is_interrupted(start: Callable[..., subprocess.Popen[bytes]], rung: str) -> None:
+    process = start("demo", "--keep", "--rung", rung)
     assert process.stderr is not None and process.stdout is not None
     words = b""
     while b"it goes on until ^C; try: meshtrio exec --config " not in words:
@@ -68,7 +70,7 @@ def test_kept_until_it_is_interrupted(start: Callable[..., subprocess.Popen[byte
     text = out.decode()
     assert process.returncode == 0, f"{text}\n{err.decode()}"
     shown = ("$ meshtrio services", "240.240.", "$ meshtrio endpoints shop", "HTTP 404")
-    heads = ("on rung nft", "CAUGHT", "ENDPOINT CHOSEN", "OUTCOME", "CIPHER", "UAEX", "RSS", "worker 0")
+    heads = (f"on rung {rung}", "CAUGHT", "ENDPOINT CHOSEN", "OUTCOME", "CIPHER", "UAEX", "RSS", "worker 0")
     for head in (*heads, *shown):
         assert head in text
     assert text.splitlines()[-1] == "all of it happened"

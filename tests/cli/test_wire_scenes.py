@@ -1,4 +1,7 @@
-"""The demo's second act: a step that does not truly happen is found out. That all happen, test_demo shows."""
+"""The demo's second act: a step that does not truly happen is found out. That all happen, test_demo shows.
+
+Each sets a whole stage; the two that wait longest are for the soak.
+"""
 
 import contextlib
 from collections.abc import AsyncIterator
@@ -52,6 +55,7 @@ async def test_a_guest_who_is_let_in_is_found_out(monkeypatch: pytest.MonkeyPatc
     assert found["guest may not"].startswith(f"was answered '{props.SECRET}'; carried, -")
 
 
+@pytest.mark.soak
 async def test_a_cook_who_is_not_let_in_fails_its_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     async with changed(monkeypatch, ('ids: ["{guest}"]', 'ids: ["{guest}", "{everyone}"]')) as stage:
         with trio.fail_after(START_S):
@@ -63,6 +67,7 @@ async def test_a_cook_who_is_not_let_in_fails_its_steps(monkeypatch: pytest.Monk
     assert set(found) == {"cook calls pantry", "rotation under load"}
 
 
+@pytest.mark.soak
 async def test_requests_that_fail_and_rotations_that_do_nothing_are_found_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

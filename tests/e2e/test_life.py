@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support.mesh import Mesh, Workload, service
+from tests.support.mesh import SOAK_BOTH, Mesh, Workload, service
 from tests.support.namespace import Namespace
 from tests.support.world import VIP, App, app, island, our_cgroup, pod_cgroup, unique
 
@@ -231,6 +231,7 @@ def test_an_orderly_end_lets_connections_end(rung: str) -> None:
         mesh.assert_nothing_left()
 
 
+@pytest.mark.parametrize("rung", SOAK_BOTH)
 def test_the_drain_has_a_deadline(rung: str) -> None:
     with contextlib.ExitStack() as stack:
         home = stack.enter_context(island())

@@ -1,4 +1,7 @@
-"""What becomes of a connection: endpoints, failover, pass-through, limits, and every way to end."""
+"""What becomes of a connection: endpoints, failover, pass-through, limits, and every way to end.
+
+All of it is behind the doors, so on nf_tables it is for the soak.
+"""
 
 import contextlib
 import time
@@ -7,7 +10,7 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.support.mesh import Mesh, Workload, service
+from tests.support.mesh import SOAK_BOTH, Mesh, Workload, service
 from tests.support.world import NOWHERE, VIP, App, app, island
 
 pytestmark = pytest.mark.world
@@ -20,6 +23,12 @@ class Scene(NamedTuple):
     mesh: Mesh
     shop: Workload
     server: App
+
+
+@pytest.fixture(scope="module", params=SOAK_BOTH)
+def rung(request: pytest.FixtureRequest) -> str:
+    found: str = request.param
+    return found
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.intercept.hooks import attached, foreign
-from tests.support.mesh import Mesh, service, spawn
+from tests.support.mesh import SOAK_BOTH, Mesh, service, spawn
 from tests.support.namespace import Namespace
 from tests.support.namespace_door import cgroup
 from tests.support.world import VIP, app, island, unique
@@ -202,6 +202,7 @@ def test_an_exclusive_program_above_leads_to_nft(home: Namespace) -> None:
             inner.rmdir()
 
 
+@pytest.mark.parametrize("rung", SOAK_BOTH)
 def test_the_cgroup_that_holds_the_agent_is_refused(home: Namespace, rung: str) -> None:
     with prepared(home, rung) as mesh, cgroup() as group:
         mesh.start()
