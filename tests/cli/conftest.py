@@ -20,6 +20,8 @@ from tests.support.tree import TREE
 VIP = "198.51.100.80"
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
 AGENT_S = 20.0
+FIRST_PORT = 20_000 + 10 * (os.getpid() % 1_200)
+"""The first of ten ports of this process, for its neighbours test, too. The kernel gives out none of them."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -123,9 +125,9 @@ def catalog(tmp_path: Path, server: int) -> str:
 @pytest.fixture
 def agent(start: Callable[..., subprocess.Popen[bytes]], settings: dict[str, str], catalog: str) -> Control:
     """Give the control socket of an agent that runs with one worker, on ports of its own."""
-    base = 20_000 + os.getpid() % 20_000
-    settings |= {"MESHTRIO_PORTS__ADMIN": str(base), "MESHTRIO_TIMEOUTS__DRAIN_S": "2"}
-    settings |= {"MESHTRIO_PORTS__INBOUND": str(base + 1), "MESHTRIO_PORTS__OUTBOUND": str(base + 2)}
+    ports = {name: str(FIRST_PORT + n) for n, name in enumerate(("ADMIN", "INBOUND", "OUTBOUND", "DNS"))}
+    settings |= {f"MESHTRIO_PORTS__{name}": port for name, port in ports.items()}
+    settings["MESHTRIO_TIMEOUTS__DRAIN_S"] = "2"
     log = Path(catalog).with_name("agent.log")
     with log.open("wb") as words:
         process = start("agent", "--workers", "1", "--catalog", catalog, stderr=words)

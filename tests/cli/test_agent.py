@@ -11,7 +11,7 @@ import pytest
 
 from meshtrio.cli.agent import flags_of
 from meshtrio.cli.control_client import Control
-from tests.cli.conftest import Run
+from tests.cli.conftest import FIRST_PORT, Run
 
 NOBODY = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
 
@@ -82,7 +82,7 @@ def test_a_rung_that_cannot_be_had_is_one_sentence(
         "--inh-caps",
         "-sys_admin,-bpf,-perfmon",
     )
-    settings |= {"MESHTRIO_PORTS__ADMIN": str(20_000 + os.getpid() % 20_000 + 7)}
+    settings |= {"MESHTRIO_PORTS__ADMIN": str(FIRST_PORT + 7)}
     process = start("agent", "--rung", "ebpf", "--log-level", "error", "--workers", "0", before=limited)
     _, err = process.communicate(timeout=30)
     assert process.returncode == 1

@@ -4,7 +4,9 @@ Tests of the kernel and of the world that use the machine's own namespace, with 
 other; their files are one part. All other files go where there is room, each whole, for its tests share a
 mesh: those whose meshes stand in namespaces of their own first, for they take longest. They meet nobody:
 cgroups, pins and workloads carry the process id of who tests, and `meshtrio cleanup`, which takes orphans
-and empty cgroups from everybody, is tested in a box.
+and empty cgroups from everybody, is tested in a box. Nor do meshes of `meshtrio exec`, whose doors have ports
+that the kernel chose. Demos may stand beside all others, but not beside each other, for each looks whether
+one has left pins; so they are one part, too.
 """
 
 import contextlib
@@ -18,19 +20,23 @@ from xdist.remote import Producer
 from xdist.scheduler import LoadFileScheduling
 
 AT_HOME = "in the machine's namespace"
+DEMO = "the demo"
+OF_DEMO = ("tests/cli/test_demo.py", "tests/cli/test_stage.py", "tests/cli/test_wire_scenes.py")
 OF_APART = (
     "tests/e2e/", "tests/integrity/", "tests/programs/", "tests/style/",
-    "tests/cli/test_cleanup.py", "tests/discover/test_kubernetes_partition.py",
+    "tests/cli/test_cleanup.py", "tests/cli/test_exec.py", "tests/discover/test_kubernetes_partition.py",
     "tests/intercept/test_kernel_pins.py", "tests/intercept/test_nft_life.py",
 )  # fmt: skip
 MARKS = ("pytest.mark.kernel", "pytest.mark.world")
 
 
 class ByRing(LoadFileScheduling):  # type: ignore[misc]
-    """Gives out files as they were collected, but those of the outer rings at home as one."""
+    """Gives out files as they were collected, but as one those of the outer rings at home, and the demo's."""
 
     def _split_scope(self, nodeid: str) -> str:
         file: str = super()._split_scope(nodeid)
+        if file in OF_DEMO:
+            return DEMO
         at_home = not file.startswith(OF_APART) and is_outer(Path(self.config.rootpath, file))
         return AT_HOME if at_home else file
 
