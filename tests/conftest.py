@@ -43,7 +43,7 @@ os.environ[leaks.RUN_NAME] = leaks.RUN_ID
 
 # No deadline anywhere: it measures the machine, and this one is shared.
 hypothesis.settings.register_profile("fast", max_examples=20, derandomize=True, deadline=None)
-hypothesis.settings.register_profile("ci", max_examples=200, deadline=None)
+hypothesis.settings.register_profile("ci", max_examples=100, deadline=None)
 hypothesis.settings.register_profile("deep", max_examples=100_000, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fast"))
 

@@ -164,7 +164,7 @@ def test_soak_tests_run_alone_and_only_when_asked(run: Run, at_home: Told) -> No
 def test_hypothesis_runs_in_the_profile_asked_for(at_home: Told, in_ci: Told) -> None:
     """The deep one is asked for above."""
     assert "examples 20\n" in at_home.text
-    assert "examples 200\n" in in_ci.text
+    assert "examples 100\n" in in_ci.text
 
 
 def test_a_process_without_a_parent_is_found_at_the_end_and_fails_the_session(run: Run) -> None:
