@@ -177,7 +177,7 @@ def the_agent_is_stopped_killed_and_succeeded(scene: Scene) -> None:
     holds(scene)
     said = scene.clients[0].app.dial(LATER, 80)
     assert said["greeting"]["name"] == "unmeshed"
-    assert said["took_s"] < 0.5
+    assert said["took_s"] < 0.9  # not a second late, as when the agent might still answer
     assert scene.stranger.burst(3, "127.0.0.1", 9090) == {"inside": 3}
 
     # A successor adopts, nobody is cut, and the orphan goes when its last connection does.

