@@ -19,7 +19,8 @@ from tests.support.tree import TREE
 
 VIP = "198.51.100.80"
 Run = Callable[..., subprocess.CompletedProcess[bytes]]
-AGENT_S = 20.0
+AGENT_S = 90.0
+"""How long an agent has to be ready: a hundred times what it takes, for machines that others share."""
 FIRST_PORT = 20_000 + 10 * (os.getpid() % 1_200)
 """The first of ten ports of this process, for its neighbours test, too. The kernel gives out none of them."""
 
@@ -80,7 +81,7 @@ def run(start: Callable[..., subprocess.Popen[bytes]]) -> Run:
     """Run `meshtrio ...` to its end."""
 
     def whole(
-        *words: str, given: bytes | None = None, wait_s: float = 60, **options: object
+        *words: str, given: bytes | None = None, wait_s: float = 120, **options: object
     ) -> subprocess.CompletedProcess[bytes]:
         if given is not None:
             options["stdin"] = subprocess.PIPE

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.intercept.hooks import attached, foreign
-from tests.support.mesh import SOAK_BOTH, Mesh, service, spawn
+from tests.support.mesh import SOAK_BOTH, START_S, Mesh, service, spawn
 from tests.support.namespace import Namespace
 from tests.support.namespace_door import cgroup
 from tests.support.world import VIP, app, island, unique
@@ -127,7 +127,7 @@ def unshared(*commands: str) -> list[str]:
 def test_without_cgroup_v2(home: Namespace) -> None:
     with prepared(home, "auto") as mesh:
         mesh.agent = spawn(home, mesh.config_file, mesh.log_file, *unshared("umount -l -t cgroup2 -a"))
-        mesh.wait(mesh.is_ready, 30)
+        mesh.wait(mesh.is_ready, START_S)
         answer = mesh.add(unique("shop"))
         assert answer.status == 409
         assert "cgroup v2 is not mounted" in answer.body["error"]
@@ -138,7 +138,7 @@ def test_without_a_bpffs_the_agent_mounts_one(home: Namespace) -> None:
     """In a mount namespace of its own here, so nobody else sees it."""
     with prepared(home, "auto") as mesh:
         mesh.agent = spawn(home, mesh.config_file, mesh.log_file, *unshared("umount /sys/fs/bpf"))
-        mesh.wait(mesh.is_ready, 30)
+        mesh.wait(mesh.is_ready, START_S)
         assert mesh.status()["rung"]["pinned"] is True
         assert not mesh.pins.exists()
         assert mesh.stop() == 0
@@ -170,7 +170,7 @@ def test_without_bcc(home: Namespace, tmp_path: Path) -> None:
                 one_error(mesh.fails_to_start(*blind), "bcc")
                 continue
             mesh.agent = spawn(home, mesh.config_file, mesh.log_file, *blind)
-            mesh.wait(mesh.is_ready, 30)
+            mesh.wait(mesh.is_ready, START_S)
             status = mesh.status()["rung"]
             assert status["in_use"] == "nft"
             assert "bcc" in status["why"]

@@ -27,6 +27,10 @@ from tests.support.namespace import Namespace
 from tests.support.outing import CACHE
 from tests.support.world import ROOT, VIP, VIP6, App, app, our_cgroup, unique
 
+START_S = 90.0
+"""How long an agent has to be ready: a hundred times what it takes, for machines that others share."""
+SOON_S = 15.0
+"""How long things have that happen within a second on a quiet machine."""
 CALM_S = 1.0
 """How long an agent has for an orderly end when a test is over, before it is told to end at once."""
 
@@ -123,7 +127,7 @@ class Mesh:
         fresh.write_text(text)
         fresh.replace(path)
 
-    def fails_to_start(self, *prefix: str, wait_s: float = 30) -> tuple[int, str]:
+    def fails_to_start(self, *prefix: str, wait_s: float = START_S) -> tuple[int, str]:
         """Start an agent that cannot begin; return its exit code and all that it said."""
         said = len(self.log())
         agent = spawn(self.space, self.config_file, self.log_file, *prefix)
@@ -133,7 +137,7 @@ class Mesh:
             agent.kill()
             agent.wait()
 
-    def start(self, *, wait_s: float = 30) -> None:
+    def start(self, *, wait_s: float = START_S) -> None:
         """Start an agent, the first or a successor, and wait until it is ready."""
         self.agent = spawn(self.space, self.config_file, self.log_file)
         self.wait(self.is_ready, wait_s)
@@ -149,7 +153,7 @@ class Mesh:
             return ready
         return False
 
-    def stop(self, wait_s: float = 20) -> int:
+    def stop(self, wait_s: float = START_S) -> int:
         """End the agent by SIGTERM, and return its exit code."""
         assert self.agent is not None
         self.agent.terminate()
@@ -240,7 +244,7 @@ class Mesh:
         found: list[dict[str, Any]] = self.ask("GET", "/v1/connections").body["ended"]
         return found
 
-    def wait(self, true: Callable[[], Any], wait_s: float = 5) -> Any:
+    def wait(self, true: Callable[[], Any], wait_s: float = SOON_S) -> Any:
         """Wait until it says something true, and return that. AssertionError with the log's end if not."""
         until = time.monotonic() + wait_s
         while True:
@@ -295,7 +299,7 @@ class Mesh:
     def follow_ports(self) -> None:
         """Wait until the rules have followed the ports on which workloads listen (rung nft, every 0.5 s)."""
         for name, (space, inside) in self._listening.items() if self.rung == "nft" else ():
-            self.wait(lambda: inside.ports <= caught_ports(space, name), 10)  # noqa: B023 (called at once)
+            self.wait(lambda: inside.ports <= caught_ports(space, name))  # noqa: B023 (called at once)
 
     # What must not be left behind
 
@@ -309,7 +313,7 @@ class Mesh:
         ]
         return found
 
-    def assert_nothing_left(self, wait_s: float = 3, *, but: str = "nothing") -> None:
+    def assert_nothing_left(self, wait_s: float = SOON_S, *, but: str = "nothing") -> None:
         """Everything must be gone, soon, but what begins so."""
         until = time.monotonic() + wait_s
         while left := [name for name in self.left() if not name.startswith(but)]:
