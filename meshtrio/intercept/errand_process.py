@@ -25,12 +25,15 @@ def imported(name: str) -> ModuleType:
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or _PACKAGE in sys.modules:
         return importlib.import_module(name)
+    before = set(sys.modules)
     sys.modules[_PACKAGE] = importlib.util.module_from_spec(spec)
     try:
         return importlib.import_module(name)
     except (ImportError, AttributeError):
-        for part in [part for part in sys.modules if part.partition(".")[0] == _PACKAGE]:
-            del sys.modules[part]
+        # Ours, too: they may hold parts of it.
+        for new in set(sys.modules) - before:
+            if new.partition(".")[0] in (_PACKAGE, "meshtrio"):
+                del sys.modules[new]
         return importlib.import_module(name)
 
 
