@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 import trio
 
+from meshtrio.intercept import kept
 from meshtrio.intercept.object import CompiledObject
 
 # Where the compiler runs: inside the package our own folders would hide the standard library's.
@@ -80,9 +81,10 @@ async def compiled(cache: Path | None, name: str = "meshtrio.c") -> CompiledObje
     stub = root / "include" / "stub"
     text = flatten(root / name)
     entry = cache / f"{cache_key(text, stub)}.object" if cache else None
-    kept = _read(entry) if entry else None
-    if kept:
-        return kept
+    body = kept.read(entry) if entry else None
+    if body is not None:
+        with contextlib.suppress(msgspec.MsgspecError):
+            return msgspec.msgpack.decode(body, type=CompiledObject)
     done = await trio.run_process(
         [sys.executable, "-m", "meshtrio.intercept.compiler", str(stub)],
         stdin=text.encode(),
@@ -95,38 +97,5 @@ async def compiled(cache: Path | None, name: str = "meshtrio.c") -> CompiledObje
         said = done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"
         raise CompileError(f"bcc could not compile the BPF text: {said}")
     if entry:
-        _write(entry, done.stdout)
+        kept.write(entry, done.stdout)
     return msgspec.msgpack.decode(done.stdout, type=CompiledObject)
-
-
-def _read(entry: Path) -> CompiledObject | None:
-    try:
-        if not (_is_ours_alone(entry.parent) and _is_ours_alone(entry)):
-            return None
-        raw = entry.read_bytes()
-        digest, body = raw[:32], raw[32:]
-        if hashlib.sha256(body).digest() != digest:
-            return None
-        return msgspec.msgpack.decode(body, type=CompiledObject)
-    except (OSError, msgspec.MsgspecError):
-        return None
-
-
-def _write(entry: Path, body: bytes) -> None:
-    """Put the entry there whole or not at all: only the owner may write code that root will load."""
-    fresh = entry.with_suffix(f".{os.getpid()}")
-    try:
-        entry.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not _is_ours_alone(entry.parent):
-            return
-        fresh.touch(mode=0o600)
-        fresh.write_bytes(hashlib.sha256(body).digest() + body)
-        fresh.replace(entry)
-    except OSError:
-        with contextlib.suppress(OSError):  # the folder may be none, or read-only
-            fresh.unlink()
-
-
-def _is_ours_alone(path: Path) -> bool:
-    status = path.stat()
-    return status.st_uid == os.geteuid() and not status.st_mode & 0o022
