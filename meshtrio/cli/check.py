@@ -62,6 +62,7 @@ def chosen_rung(configured_rung: str, proofs: dict[str, list[Any]]) -> tuple[str
 
 async def _look(config: Any) -> tuple[list[Any], dict[str, list[Any]]]:
     from meshtrio.cli import features, network_features
+    from meshtrio.cli.acceleration import acceleration
     from meshtrio.observe import log
 
     log.set_up(config.log)
@@ -77,6 +78,7 @@ async def _look(config: Any) -> tuple[list[Any], dict[str, list[Any]]]:
     found.append(await network_features.callers_addresses())
     found.append(features.limits())
     found += list(network_features.ports(config, agent_runs=running))
+    found += await acceleration(config)
     proofs = await _prove(config)
     for rung, tried in proofs.items():
         for proof in tried:

@@ -44,6 +44,8 @@ def test_on_this_machine(run: Run) -> None:
         "bcc",
         "hook connect4",
         "nf_tables: sets",
+        "sk_msg: order",
+        "R5 app to app",
         "ebpf: inbound",
         "nft: inbound",
     ):

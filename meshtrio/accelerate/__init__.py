@@ -1,0 +1,1 @@
+"""Shell. What the kernel could carry alone between two processes of a node, and whether it does so right."""
