@@ -26,6 +26,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from meshtrio.forward.bulk_lane import BulkLane
 from meshtrio.forward.lane import Lane, Way
 from meshtrio.forward.sealed import Sealed
 from meshtrio.forward.sealed_lane import SealedLane
@@ -87,10 +88,9 @@ class Flow:
         """What the living side of a dying flow has not acknowledged; 1 while the dead side may have more."""
         if self.ending is not None or self.dead is None:
             return 0
-        held = len(self.dead.held) if self.dead.held is not None else 0
         sink = self.dead.sink
         encrypted = len(sink.owed) if isinstance(sink, Sealed) else 0
-        return held + encrypted + (self.dead.way is Way.OPEN) + unacked_bytes(sink)
+        return self.dead.held_bytes + encrypted + (self.dead.way is Way.OPEN) + unacked_bytes(sink)
 
     def died(self, lane: Lane, *, error_taken: bool) -> None:
         """Begin to die: nothing goes to the dead side any more, and what it sent before goes on.
@@ -104,7 +104,7 @@ class Flow:
             self.dead = lane
             if error_taken:
                 lane.on_nothing = Way.SPENT
-            lane.back.way, lane.back.held = Way.SPENT, None
+            lane.back.abandon()
             lane.eager = True
             lane.pump()
             self.settle()
@@ -150,7 +150,8 @@ class Flow:
             return
         self.ending = Ending(outcome, self.sent_bytes, self.received_bytes)
         for lane in (self.client_lane, self.upstream_lane):
-            lane.way, lane.held, lane.watch = Way.SPENT, None, None
+            lane.abandon()
+            lane.watch = None
         self.heed(self)
         for lane in (self.client_lane, self.upstream_lane):
             if outcome is Outcome.CARRIED:
@@ -164,4 +165,6 @@ def _lane(
 ) -> Lane:
     if isinstance(source, Sealed):
         return SealedLane(flow, source, sink, bench=bench)
+    if isinstance(sink, socket.socket):
+        return BulkLane(flow, source, sink, bench=bench)
     return Lane(flow, source, sink, bench=bench)

@@ -92,6 +92,15 @@ class Lane:
         self.watch: Watch | None = None
         self.queued = self.eager = self.urgent = False
 
+    @property
+    def held_bytes(self) -> int:
+        """What the sink did not take yet."""
+        return len(self.held) if self.held is not None else 0
+
+    def abandon(self) -> None:
+        """Move nothing any more, and throw away what is held."""
+        self.way, self.held = Way.SPENT, None
+
     def happened(self, mask: int) -> None:
         """Act on what epoll says about the source socket, which is also the sink of the lane back."""
         if mask & _UNUSUAL:

@@ -61,6 +61,7 @@ class Relay:
                     flow.cut()
                 self._epoll = None
                 self._bench.again.clear()
+                self._bench.pipes.close()
 
     async def carry(
         self,

@@ -7,18 +7,22 @@ from typing import Protocol
 
 import msgspec
 
+from meshtrio.forward.pipes import Pipes
+
 
 class RelayLimits(msgspec.Struct, frozen=True):
     """What a flow may hold and how long a turn may last."""
 
     chunk_bytes: int = 262_144
-    """The most that one read takes, and so the most that one direction holds for a slow reader."""
+    """The most that one read takes, and so the most that a slow reader makes us hold, but for pipes."""
     pressed_bytes: int = 32_768
     """The first read after the sink was full; doubled by each full read."""
     turn_bytes: int = 1_048_576
     """The most that one direction moves before the others have their turn."""
     turn_reads: int = 16
     """The most reads in one turn, however small."""
+    bulk_bytes: int = 524_288
+    """A direction that moves as much in one turn is spliced from then on, if both its ends are plain."""
     stretch_s: float = 0.001
     """How long the relay works without giving other tasks a turn."""
     look_s: float = 0.000_1
@@ -55,5 +59,6 @@ class Workbench:
         self.least_cost = limits.turn_bytes // limits.turn_reads
         """What a read counts for in a turn at least, however few bytes it took."""
         self.scratch = memoryview(bytearray(limits.chunk_bytes))
+        self.pipes = Pipes()
         self.again: list[Unfinished] = []
         """Bounded by the number of lanes: a lane knows whether it stands here."""

@@ -37,6 +37,7 @@ limits = st.builds(
     pressed_bytes=st.sampled_from([1024, 4096]),
     turn_bytes=st.sampled_from([16_384, 1_048_576]),
     drain_s=st.just(10.0),
+    bulk_bytes=st.sampled_from([0, 524_288]),
 )
 
 
