@@ -89,7 +89,7 @@ def gauges(hub: Hub, now: float) -> list[Gauge]:
     healths = [
         endpoint.health
         for service in hub.snapshot.unordered()
-        for port in service.ports
+        for port in service.every_port
         for endpoint in port.endpoints
     ]
     for health in Health:
@@ -159,7 +159,7 @@ def _source(hub: Hub, source: str) -> dict[str, object]:
         "streams": len(streams),
         "live": live,
         "services": len(said),
-        "endpoints": sum(len(port.endpoints) for service in said.values() for port in service.ports),
+        "endpoints": sum(len(port.endpoints) for service in said.values() for port in service.every_port),
     }
 
 

@@ -175,7 +175,7 @@ def _addresses(snapshot: Snapshot, key: str) -> set[Address]:
     if service is None:
         return set()
     vips = {Address(vip, port.port) for vip in service.vips for port in service.ports}
-    return vips | {endpoint.address for endpoint in service.endpoints}
+    return vips | {endpoint.address for port in service.ports for endpoint in port.endpoints}
 
 
 def _vips_asked_for(seat: Seat, snapshot: Snapshot, key: str) -> set[Address]:

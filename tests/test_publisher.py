@@ -169,6 +169,20 @@ def in_map(descriptor: int) -> set[Address]:
 
 
 @pytest.mark.kernel
+def test_ports_of_udp_are_no_places_for_connections(kernel_map: int) -> None:
+    web = service("web", "10.1.0.1:8080", vips=("10.0.0.1",))
+    dns = replace(web.ports[0], port=53, endpoints=(Endpoint("one", at("10.1.0.1", 53)),), protocol="udp")
+    publisher = published(services=(replace(web, datagrams=(dns,)),))
+    publisher.use_map(kernel_map)
+    assert in_map(kernel_map) == {at("10.0.0.1"), at("10.1.0.1", 8080)}
+    change(publisher, replace(service("other", vips=("10.0.0.2",)), ports=(), datagrams=(dns,)))
+    assert in_map(kernel_map) == {at("10.0.0.1"), at("10.1.0.1", 8080)}
+    seat = Seat(0)
+    publisher.answer(seat, Resolve(at("10.0.0.1", 53)))
+    assert told(seat) == {at("10.0.0.1", 53): None}
+
+
+@pytest.mark.kernel
 def test_what_a_predecessor_left_is_replaced(kernel_map: int) -> None:
     for old in (at("10.0.0.1"), at("10.0.0.7")):
         bpf.update(kernel_map, old.pack(), bytes(SERVICE_BYTES))

@@ -20,7 +20,7 @@ import msgspec
 
 from meshtrio.address import Address
 from meshtrio.catalog.diallable import why_undiallable
-from meshtrio.catalog.service import Endpoint, Health, Labels, Service, ServicePort
+from meshtrio.catalog.service import UDP, Endpoint, Health, Labels, Service, ServicePort
 from meshtrio.config.wishes import WORDS, read_wishes
 
 LABELS = 32
@@ -38,7 +38,7 @@ IDENTITY_CHARS = 2048
 _WISHES = tuple(f"{_OURS}{word}" for word in WORDS)
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _PORT_NAME = re.compile(r"[-a-z0-9]{0,63}")
-_PROTOCOLS = frozenset(("http", "http2", "grpc", "tcp", "tls"))
+_PROTOCOLS = frozenset(("http", "http2", "grpc", "tcp", "tls", UDP))
 
 _Shape = tuple[int, str, str, Labels]
 """What an instance says of the service: port, its name, protocol, wishes. What most say holds, of each."""
@@ -220,12 +220,19 @@ def _service(
     else:
         # Nothing was understood, and all that is left is what was known; so it was known.
         assert before is not None
-        old = before.ports[0]
+        old = before.every_port[0]
         number, port_name, protocol = old.port, old.name, old.protocol
         wishes, unheeded = before.wishes, before.unheeded
     endpoints = tuple(found[id_] for id_ in sorted(found))
     port = ServicePort(port_name, number, endpoints, protocol)
-    return Service(name, ports=(port,), wishes=wishes, unheeded=unheeded)
+    return _behind(Service(name, wishes=wishes, unheeded=unheeded), port)
+
+
+def _behind(service: Service, port: ServicePort) -> Service:
+    """Give the service this port and no other."""
+    udp = port.protocol == UDP
+    ports, datagrams = ((), (port,)) if udp else ((port,), ())
+    return msgspec.structs.replace(service, ports=ports, datagrams=datagrams)
 
 
 def _of_most(said: Sequence[Any]) -> Any:
@@ -237,6 +244,6 @@ def with_elsewhere(local: Service | None, elsewhere: Service | None) -> Service 
     """Put instances of another datacenter behind those of our own, under our own port where there is one."""
     if local is None or elsewhere is None:
         return local if elsewhere is None else elsewhere
-    port = local.ports[0]
-    both = msgspec.structs.replace(port, endpoints=port.endpoints + elsewhere.ports[0].endpoints)
-    return msgspec.structs.replace(local, ports=(both,))
+    port = local.every_port[0]
+    both = msgspec.structs.replace(port, endpoints=port.endpoints + elsewhere.every_port[0].endpoints)
+    return _behind(local, both)

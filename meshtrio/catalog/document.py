@@ -7,12 +7,12 @@ port name. `traffic` has what a rule of the configuration's section of that name
 """
 
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
 from meshtrio.address import Address
-from meshtrio.catalog.service import Endpoint, Service, ServicePort
+from meshtrio.catalog.service import UDP, Endpoint, Service, ServicePort
 from meshtrio.config.fault import Faults, meant, shown
 from meshtrio.config.kinds import Ip, Label, Port
 from meshtrio.config.shape import Means, Shaping
@@ -45,6 +45,7 @@ class CatalogFaults(Faults):
 class _PortEntry(Struct, frozen=True):
     port: Port
     name: Annotated[str, Meta(pattern=r"^[-a-z0-9]{0,63}\Z", description="a short name, as in http")] = ""
+    protocol: Literal["tcp", "udp"] = "tcp"
 
 
 class _EndpointEntry(Struct, frozen=True):
@@ -101,19 +102,26 @@ class _Checks:
     def __init__(self, shaping: Shaping) -> None:
         self._blame = shaping.blame
         self._names: dict[str, str] = {}
-        self._dialled: dict[Address, str] = {}
+        self._dialled: dict[tuple[str, Address], str] = {}
 
     def service(self, entry: _ServiceEntry, path: str) -> Service:
         self._distinct([port.name for port in entry.ports], "name", path)
-        self._distinct([port.port for port in entry.ports], "port", path)
+        self._distinct([(port.protocol, port.port) for port in entry.ports], "port", path)
         if not entry.ports:
             self._blame(f"{path}.ports", "is empty (want at least one port)")
         vips = tuple(self._vip(text, f"{path}.vips[{at}]", entry) for at, text in enumerate(entry.vips))
         serving: _Serving = {port.name: {} for port in entry.ports}
         for at, one in enumerate(entry.endpoints):
             self._endpoint(one, f"{path}.endpoints[{at}]", serving)
-        ports = tuple(ServicePort(p.name, p.port, tuple(serving[p.name].values())) for p in entry.ports)
-        service = Service(entry.name, entry.namespace, vips, ports, wishes=entry.traffic)
+        ports, datagrams = (
+            tuple(
+                ServicePort(p.name, p.port, tuple(serving[p.name].values()), spoken)
+                for p in entry.ports
+                if p.protocol == protocol
+            )
+            for protocol, spoken in (("tcp", ""), (UDP, UDP))
+        )
+        service = Service(entry.name, entry.namespace, vips, ports, wishes=entry.traffic, datagrams=datagrams)
         first = self._names.setdefault(service.key, path)
         if first != path:
             self._blame(f"{path}.name", f"is {service.key}, as {first} is (want different names)")
@@ -123,14 +131,15 @@ class _Checks:
         for at, one in enumerate(given):
             if one in given[:at]:
                 first = f"ports[{given.index(one)}]"
+                said = one[1] if isinstance(one, tuple) else one
                 self._blame(
-                    f"{path}.ports[{at}].{what}", f"is {shown(one)}, as in {first} (want different ones)"
+                    f"{path}.ports[{at}].{what}", f"is {shown(said)}, as in {first} (want different ones)"
                 )
 
     def _vip(self, text: str, path: str, entry: _ServiceEntry) -> bytes:
         vip = Address.of(text, 0).ip
-        for port in dict.fromkeys(port.port for port in entry.ports):
-            first = self._dialled.setdefault(Address(vip, port), path)
+        for protocol, port in dict.fromkeys((port.protocol, port.port) for port in entry.ports):
+            first = self._dialled.setdefault((protocol, Address(vip, port)), path)
             if first != path:
                 self._blame(path, f"is {text}, which {first} is for port {port} already")
         return vip

@@ -2,7 +2,7 @@
 the service, or the pods behind the addresses.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -31,7 +31,7 @@ def read_slice(raw: bytes | msgspec.Raw) -> tuple[wire.Named, BackendsSpec]:
         backends = tuple(
             _of_slice(one, one.addresses[0], at) for one in read.endpoints or () if one.addresses
         )
-        groups = (Group(_ports(read.ports or ()), backends),)
+        groups = (_group(read.ports or (), backends),)
     return read.metadata, BackendsSpec(shared(bounded(labels.service, "metadata.labels")), groups)
 
 
@@ -40,8 +40,8 @@ def read_endpoints(raw: bytes | msgspec.Raw) -> tuple[wire.Named, BackendsSpec]:
     read = _ENDPOINTS.decode(raw)
     at = shared(bounded(read.metadata.namespace, "metadata.namespace"))
     groups = tuple(
-        Group(
-            _ports(subset.ports or ()),
+        _group(
+            subset.ports or (),
             (
                 *(_of_subset(one, Condition.READY, at) for one in subset.addresses or ()),
                 *(_of_subset(one, Condition.NOT_READY, at) for one in subset.not_ready_addresses or ()),
@@ -52,13 +52,17 @@ def read_endpoints(raw: bytes | msgspec.Raw) -> tuple[wire.Named, BackendsSpec]:
     return read.metadata, BackendsSpec(read.metadata.name, groups)
 
 
-def _ports(given: Iterable[wire.Port]) -> tuple[tuple[str, int], ...]:
-    """Take the TCP ports. One without a number means all numbers, which no service's port can mean."""
+def _group(ports: Sequence[wire.Port], backends: tuple[Backend, ...]) -> Group:
+    return Group(_ports(ports, "TCP"), backends, _ports(ports, "UDP"))
+
+
+def _ports(given: Iterable[wire.Port], protocol: str) -> tuple[tuple[str, int], ...]:
+    """Take those of a protocol. One without a number means all numbers, which no service's port can mean."""
     return shared(
         tuple(
             (bounded(one.name, "ports.name"), one.port)
             for one in given
-            if one.port is not None and (one.protocol or "TCP") == "TCP"
+            if one.port is not None and (one.protocol or "TCP") == protocol
         )
     )
 

@@ -103,7 +103,9 @@ def _thrifty_backends(before: object, spec: BackendsSpec, pods: Mapping[str, Obj
             return backend
         return msgspec.structs.replace(backend, target=pod.name, pod_uid=pod.uid)
 
-    groups = tuple(Group(group.ports, tuple(map(of, group.backends))) for group in spec.groups)
+    groups = tuple(
+        Group(group.ports, tuple(map(of, group.backends)), group.datagrams) for group in spec.groups
+    )
     return BackendsSpec(spec.service, groups)
 
 

@@ -22,6 +22,7 @@ from meshtrio.catalog.kubernetes_spec import (
     shared,
 )
 from meshtrio.catalog.kubernetes_wire import HOST, NAME, bounded, ip_of, name_of
+from meshtrio.catalog.service import UDP
 from meshtrio.config.wishes import Wishes, read_wishes
 
 PROTOCOLS = {
@@ -158,13 +159,16 @@ def _wishes(given: wire.Annotations | None) -> tuple[Wishes, tuple[str, ...]]:
 def _service_ports(given: Iterable[wire.Port]) -> tuple[PortSpec, ...]:
     ports = [
         PortSpec(
-            bounded(one.name, "spec.ports.name"), one.port, protocol_of(one.app_protocol or one.name or "")
+            bounded(one.name, "spec.ports.name"),
+            one.port,
+            UDP if one.protocol == "UDP" else protocol_of(one.app_protocol or one.name or ""),
         )
         for one in given
-        if one.port is not None and (one.protocol or "TCP") == "TCP"
+        if one.port is not None and (one.protocol or "TCP") in ("TCP", "UDP")
     ]
-    if len({one.name for one in ports}) < len(ports) or len({one.port for one in ports}) < len(ports):
-        raise ValueError("spec.ports has two TCP ports of one name or number")
+    numbers = {(one.protocol == UDP, one.port) for one in ports}
+    if len({one.name for one in ports}) < len(ports) or len(numbers) < len(ports):
+        raise ValueError("spec.ports has two TCP or UDP ports of one name or number")
     return tuple(ports)
 
 

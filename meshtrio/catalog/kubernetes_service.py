@@ -18,7 +18,7 @@ from meshtrio.catalog.kubernetes_spec import (
     ServiceSpec,
     shared,
 )
-from meshtrio.catalog.service import Endpoint, Health, Service, ServicePort
+from meshtrio.catalog.service import UDP, Endpoint, Health, Service, ServicePort
 
 _RANKS = {Condition.READY: 0, Condition.DRAINING: 1, Condition.NOT_READY: 2, Condition.LEAVING: 3}
 """Where two slices name one address, as they do while it moves, the better word counts."""
@@ -69,26 +69,34 @@ def built(service: Object, said: Iterable[BackendsSpec], around: Surroundings) -
     """Make the service as these objects have it now."""
     spec = service.spec
     assert isinstance(spec, ServiceSpec)
-    serving: dict[str, _Serving] = {port.name: {} for port in spec.ports}
+    streams: dict[str, _Serving] = {port.name: {} for port in spec.ports if port.protocol != UDP}
+    datagrams: dict[str, _Serving] = {port.name: {} for port in spec.ports if port.protocol == UDP}
     # Nobody dials an ExternalName; who dials the other name finds the endpoints there.
     for one in said if not spec.external else ():
         for group in one.groups:
-            for name, number in group.ports:
-                if name in serving:
-                    _unite(serving[name], group.backends, number, published=spec.publish_not_ready)
+            for serving, ports in ((streams, group.ports), (datagrams, group.datagrams)):
+                for name, number in ports:
+                    if name in serving:
+                        _unite(serving[name], group.backends, number, published=spec.publish_not_ready)
+
+    def of(serving: Mapping[str, _Serving]) -> tuple[ServicePort, ...]:
+        return tuple(
+            ServicePort(port.name, port.port, _endpoints(serving[port.name], spec, around), port.protocol)
+            for port in spec.ports
+            if port.name in serving
+        )
+
     return Service(
         name=service.name,
         namespace=service.namespace,
         vips=spec.vips,
-        ports=tuple(
-            ServicePort(port.name, port.port, _endpoints(serving[port.name], spec, around), port.protocol)
-            for port in spec.ports
-        ),
+        ports=of(streams),
         headless=spec.headless,
         external=spec.external,
         labels=spec.labels,
         wishes=spec.wishes,
         unheeded=spec.unheeded,
+        datagrams=of(datagrams),
     )
 
 

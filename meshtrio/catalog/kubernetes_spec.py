@@ -37,11 +37,12 @@ class Condition(enum.Enum):
 
 
 class PortSpec(msgspec.Struct, frozen=True, gc=False):
-    """A TCP port that callers dial."""
+    """A port that callers dial."""
 
     name: str
     port: int
     protocol: str
+    """As a ServicePort has it: udp, or what is spoken by TCP."""
 
 
 class ServiceSpec(msgspec.Struct, frozen=True, gc=False):
@@ -74,10 +75,11 @@ class Backend(msgspec.Struct, frozen=True, gc=False):
 
 
 class Group(msgspec.Struct, frozen=True, gc=False):
-    """Addresses that all serve the same ports: names and numbers."""
+    """Addresses that all serve the same ports: names and numbers, of TCP and of UDP."""
 
     ports: tuple[tuple[str, int], ...]
     backends: tuple[Backend, ...]
+    datagrams: tuple[tuple[str, int], ...] = ()
 
 
 class BackendsSpec(msgspec.Struct, frozen=True, gc=False):

@@ -29,6 +29,8 @@ Who registers adds itself to what others describe, and describes a service only 
 
 REGISTRIES = frozenset(("kubernetes", "consul"))
 
+_Ports = tuple[ServicePort, ...]
+
 
 class Level(enum.Enum):
     """How good what we know of a service is. The value is the word in status and metrics."""
@@ -105,7 +107,7 @@ class Merge:
         others = [source for source in (leader, "registered") if source in speaking and source != speaking[0]]
         for source in dict.fromkeys(others):
             service = _joined(service, self._said[source][key], replaced=source == leader)
-        if not service.vips and not service.headless and not service.external and service.ports:
+        if not service.vips and not service.headless and not service.external and service.every_port:
             # Where another source knows addresses, callers may know them too: they stay, whoever leads.
             known = (self._said[source][key].vips for source in speaking)
             vips = next(filter(None, known), ()) or self._vips.of(key)
@@ -149,7 +151,8 @@ class Merge:
         for source in speaking[:-1]:
             if source not in self._lost:
                 return source
-            endpoints = self._said[source][key].endpoints
+            # Nobody probes by UDP.
+            endpoints = [one for port in self._said[source][key].ports for one in port.endpoints]
             if not endpoints or any(probed.get(one.address) is not Health.UNHEALTHY for one in endpoints):
                 return source
         return speaking[-1]
@@ -169,12 +172,17 @@ class Merge:
 
 def _known(service: Service, before: Service | None, source: str, now: float) -> Service:
     """Stamp what a source said with its name and the time; what did not change stays the very object."""
-    old_ports = {port.name: port for port in before.ports} if before else {}
-    ports = tuple(
-        _known_port(port, old_ports.get(port.name), source, now) for port in distinct.ports(service.ports)
-    )
-    stamped = msgspec.structs.replace(service, ports=ports, source=source)
+    ports = _known_ports(service.ports, before.ports if before else (), source, now)
+    datagrams = _known_ports(service.datagrams, before.datagrams if before else (), source, now)
+    stamped = msgspec.structs.replace(service, ports=ports, source=source, datagrams=datagrams)
     return before if before is not None and before == stamped else stamped
+
+
+def _known_ports(ports: _Ports, before: _Ports, source: str, now: float) -> _Ports:
+    if not ports:
+        return ()
+    old = {port.name: port for port in before}
+    return tuple(_known_port(port, old.get(port.name), source, now) for port in distinct.ports(ports))
 
 
 def _known_port(port: ServicePort, before: ServicePort | None, source: str, now: float) -> ServicePort:
@@ -196,10 +204,18 @@ def _known_port(port: ServicePort, before: ServicePort | None, source: str, now:
 
 def _joined(service: Service, other: Service, *, replaced: bool) -> Service:
     """Put another source's endpoints behind the ports of a service, instead of its own or beside them."""
+    return msgspec.structs.replace(
+        service,
+        ports=_joined_ports(service.ports, other.ports, replaced=replaced),
+        datagrams=_joined_ports(service.datagrams, other.datagrams, replaced=replaced),
+    )
+
+
+def _joined_ports(ours: _Ports, others: _Ports, *, replaced: bool) -> _Ports:
     ports: list[ServicePort] = []
     used: set[str] = set()
-    for port in service.ports:
-        match = _matching(port, other, alone=len(service.ports) == 1)
+    for port in ours:
+        match = _matching(port, others, alone=len(ours) == 1)
         endpoints = () if replaced else port.endpoints
         if match is not None:
             used.add(match.name)
@@ -215,14 +231,14 @@ def _joined(service: Service, other: Service, *, replaced: bool) -> Service:
     names = {port.name for port in ports}
     ports += [
         port
-        for port in other.ports
+        for port in others
         if port.name not in used and port.name not in names and port.port not in numbers
     ]
-    return msgspec.structs.replace(service, ports=tuple(ports))
+    return tuple(ports)
 
 
-def _matching(port: ServicePort, other: Service, *, alone: bool) -> ServicePort | None:
-    for one in other.ports:
+def _matching(port: ServicePort, others: _Ports, *, alone: bool) -> ServicePort | None:
+    for one in others:
         if one.name == port.name or one.port == port.port:
             return one
-    return other.ports[0] if alone and len(other.ports) == 1 else None
+    return others[0] if alone and len(others) == 1 else None

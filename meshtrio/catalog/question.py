@@ -13,7 +13,7 @@ from typing import Annotated
 import msgspec
 
 from meshtrio.address import Address
-from meshtrio.catalog.service import Endpoint, Service, ServicePort
+from meshtrio.catalog.service import UDP, Endpoint, Service, ServicePort
 from meshtrio.catalog.snapshot import Snapshot
 
 PAGE = 1000
@@ -78,7 +78,7 @@ class WrongCursor(Exception):
 
 def sources_of(one: Service) -> set[str]:
     """Name who speaks of a service, and of its endpoints."""
-    return {one.source} | {endpoint.source for port in one.ports for endpoint in port.endpoints}
+    return {one.source} | {endpoint.source for endpoint in one.endpoints}
 
 
 def named(snapshot: Snapshot, namespace: str, name: str) -> Service:
@@ -120,13 +120,18 @@ def page_of(chosen: Iterable[Service], after: str, count: int) -> list[Row]:
 def cursor(row: Row) -> str:
     """Name the place of an endpoint, for the next page to go on after it."""
     one, port, endpoint = row
-    return msgspec.json.encode((one.key, port.name, str(endpoint.address), endpoint.id)).decode()
+    return msgspec.json.encode((one.key, _label(port), str(endpoint.address), endpoint.id)).decode()
+
+
+def _label(port: ServicePort) -> str:
+    """Name a port so that one of UDP is told from one of TCP, whatever they are called."""
+    return f"{port.name}/{UDP}" if port.protocol == UDP else port.name
 
 
 def _following(one: Service, place: Place | None, count: int) -> Iterable[Row]:
     places = {
-        (port.name, endpoint.address, endpoint.id): (one, port, endpoint)
-        for port in one.ports
+        (_label(port), endpoint.address, endpoint.id): (one, port, endpoint)
+        for port in one.every_port
         for endpoint in port.endpoints
     }
     following = places if place is None else [at for at in places if at > place]

@@ -19,6 +19,9 @@ class Health(enum.Enum):
     UNHEALTHY = "unhealthy"
 
 
+UDP = "udp"
+"""What a port of UDP is declared to speak."""
+
 Labels = tuple[tuple[str, str], ...]
 """Names and values, ordered by name. Whoever makes many shares equal ones."""
 
@@ -62,7 +65,8 @@ class ServicePort(msgspec.Struct, frozen=True, gc=False):
     port: int
     endpoints: tuple[Endpoint, ...] = ()
     protocol: str = ""
-    """What it is declared to speak, as in Kubernetes's appProtocol: http, http2, grpc, tcp, tls; or empty."""
+    """What it is declared to speak, as in Kubernetes's appProtocol: http, http2, grpc, tcp, tls; or empty.
+    A port of UDP says udp."""
 
 
 class Service(msgspec.Struct, frozen=True, gc=False):
@@ -83,6 +87,9 @@ class Service(msgspec.Struct, frozen=True, gc=False):
     """What it wishes for its own traffic. Rules of the configuration are stronger."""
     unheeded: tuple[str, ...] = ()
     """What in its wishes is wrong, in words, and so is not heeded."""
+    datagrams: tuple[ServicePort, ...] = ()
+    """Its UDP ports. They stand apart, for their numbers are others than those of TCP, and whoever carries
+    connections must not meet them."""
 
     @property
     def key(self) -> str:
@@ -91,8 +98,13 @@ class Service(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
-        """All endpoints of all ports, in the order of the ports."""
-        return tuple(endpoint for port in self.ports for endpoint in port.endpoints)
+        """All endpoints of all ports, in the order of the ports; those of UDP come last."""
+        return tuple(endpoint for port in self.every_port for endpoint in port.endpoints)
+
+    @property
+    def every_port(self) -> tuple[ServicePort, ...]:
+        """All ports, those of UDP last."""
+        return self.ports + self.datagrams
 
     def port_named(self, name: str) -> ServicePort:
         """Find a port by its name. KeyError if there is none."""

@@ -223,7 +223,7 @@ class Sink:
 
 
 def _ends(service: Service | None) -> int:
-    return sum(len(port.endpoints) for port in service.ports) if service is not None else 0
+    return sum(len(port.endpoints) for port in service.every_port) if service is not None else 0
 
 
 def _why_lost(streams: Collection[Stream]) -> str:

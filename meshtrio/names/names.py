@@ -174,12 +174,12 @@ def _consul(labels: tuple[str, ...], asker: Asker) -> Named | None:
 
 
 def _port(labels: tuple[str, ...], asker: Asker) -> Named | None:
-    if labels[1] != "_tcp":
+    if labels[1] not in ("_tcp", "_udp"):
         return None
     named = _service(labels[2:], asker)
     if named is None or named.ip or named.tag:
         return None
-    for port in named.service.ports:
+    for port in _ports_by(named.service, labels[1]):
         if port.name == labels[0][1:]:
             return msgspec.structs.replace(named, port=port)
     return None
@@ -198,7 +198,11 @@ def _bare(labels: tuple[str, ...], asker: Asker, index: Index) -> Bare:
             return Bare(exists=True, apex=True)
         case (namespace, "mesh"):
             return Bare(exists=index.has_namespace(namespace, asker.snapshot))
-        case ("_tcp", *rest):
+        case ("_tcp" | "_udp" as how, *rest):
             named = _service(tuple(rest), asker)
-            return Bare(exists=named is not None and any(port.name for port in named.service.ports))
+            return Bare(exists=named is not None and any(port.name for port in _ports_by(named.service, how)))
     return Bare(exists=False)
+
+
+def _ports_by(service: Service, label: str) -> tuple[ServicePort, ...]:
+    return service.datagrams if label == "_udp" else service.ports

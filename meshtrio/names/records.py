@@ -60,7 +60,7 @@ class Records:
 
     def _locations(self, meant: Named, owner: bytes, target: bytes) -> Both:
         service = meant.service
-        ports = service.ports if meant.port is None else (meant.port,)
+        ports = service.every_port if meant.port is None else (meant.port,)
         hosts: dict[bytes, Sequence[bytes]] = {}
         if service.vips and not meant.tag:
             values = [wire.srv_value(port.port, VIP_WEIGHT, target) for port in ports]

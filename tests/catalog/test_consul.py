@@ -3,6 +3,7 @@
 import re
 from typing import Any
 
+import msgspec
 import pytest
 
 from meshtrio.address import Address
@@ -258,3 +259,19 @@ def test_wishes_stay_while_nothing_can_be_understood() -> None:
     before = read(instance(Meta={"meshtrio-balancing": "robin", "meshtrio-direct": "auto"}))
     bad = instance(Meta={"meshtrio-direct": "auto"}, Port="x")
     assert read_service("web", [bad], before).service == before
+
+
+def test_a_service_that_most_say_speaks_udp_has_a_udp_port() -> None:
+    udp = {"protocol": "udp", "port_name": "dns"}
+    made = read(instance("1", Meta=udp, Port=53), instance("2", Meta=udp, Port=53), instance("3", Port=53))
+    assert made.ports == ()
+    (port,) = made.datagrams
+    assert (port.name, port.port, port.protocol, len(port.endpoints)) == ("dns", 53, "udp", 3)
+    broken = {"Node": {"Node": "node-1"}, "Service": {"ID": "1", "Port": 1, "Meta": [1]}}
+    again = read_service("web", [broken], made).service
+    assert again is not None
+    assert again.datagrams == (msgspec.structs.replace(port, endpoints=port.endpoints[:1]),)
+    elsewhere = read(instance("4", Meta=udp, Port=54))
+    both = with_elsewhere(made, elsewhere)
+    assert both is not None
+    assert (both.ports, [len(one.endpoints) for one in both.datagrams]) == ((), [4])

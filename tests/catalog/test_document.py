@@ -181,3 +181,40 @@ def test_any_text_is_services_or_faults(text: str) -> None:
     except CatalogFaults as wrong:
         assert wrong.faults
         assert str(wrong).startswith("catalog: ")
+
+
+UDP = """
+services:
+- name: dns
+  vips: [10.96.0.53]
+  ports: [{name: tcp, port: 53}, {name: udp, port: 53, protocol: udp}]
+  endpoints:
+  - {ip: 10.0.0.1, ports: {udp: 5353, tcp: 5354}}
+"""
+
+
+def test_ports_of_udp_stand_apart_from_those_of_tcp() -> None:
+    (service,) = read_services(UDP)
+    assert [(one.name, one.port, one.protocol) for one in service.ports] == [("tcp", 53, "")]
+    assert [(one.name, one.port, one.protocol) for one in service.datagrams] == [("udp", 53, "udp")]
+    assert [str(one.address) for one in service.endpoints] == ["10.0.0.1:5354", "10.0.0.1:5353"]
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ("protocol: sctp", r"ports\[1\].protocol"),
+        ("protocol: tcp", r"ports\[1\].port.* is 53, as in ports\[0\]"),
+    ],
+)
+def test_what_is_wrong_with_a_protocol_is_named(wrong: str, says: str) -> None:
+    with pytest.raises(CatalogFaults, match=says):
+        read_services(UDP.replace("protocol: udp", wrong))
+
+
+def test_one_address_may_have_a_service_of_udp_and_another_of_tcp() -> None:
+    entry = "- name: {0}\n  vips: [10.96.0.53]\n  ports: [{{port: 53, protocol: {1}}}]\n"
+    made = read_services("services:\n" + entry.format("a", "udp") + entry.format("b", "tcp"))
+    assert [len(one.datagrams) for one in made] == [1, 0]
+    with pytest.raises(CatalogFaults, match=r"is 10.96.0.53, which services\[0\]"):
+        read_services("services:\n" + entry.format("a", "udp") + entry.format("b", "udp"))

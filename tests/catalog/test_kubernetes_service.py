@@ -79,13 +79,36 @@ def test_an_external_name_is_another_name_and_has_no_endpoints() -> None:
     assert [port.port for port in made.ports] == [80]
 
 
-def test_only_tcp_ports_are_ports() -> None:
-    udp = {"name": "dns", "port": 53, "protocol": "UDP"}
+def test_ports_of_tcp_and_udp_stand_apart_and_others_are_none() -> None:
+    udp = {"name": "dns", "port": 53, "protocol": "UDP", "appProtocol": "http"}
     sctp = {"name": "sig", "port": 54, "protocol": "SCTP"}
     tcp = {"name": "dns-tcp", "port": 53}
-    assert [one.name for one in built((Kind.SERVICE, service(ports=[udp, sctp, tcp]))).ports] == ["dns-tcp"]
+    told = [
+        {"name": "dns", "port": 5353, "protocol": "UDP"},
+        {"name": "dns-tcp", "port": 5354, "protocol": "UDP"},
+        {"name": "dns", "port": 5355},
+        {"name": "dns-tcp", "port": 5356},
+    ]
+    made = built(
+        (Kind.SERVICE, service(ports=[udp, sctp, tcp])),
+        (Kind.SLICE, slice_("web-1", backend("10.0.0.1"), ports=told)),
+    )
+    assert [(one.name, one.port, one.protocol) for one in made.ports] == [("dns-tcp", 53, "")]
+    assert [(one.name, one.port, one.protocol) for one in made.datagrams] == [("dns", 53, "udp")]
+    assert [str(one.address) for one in made.endpoints] == ["10.0.0.1:5356", "10.0.0.1:5353"]
     assert built((Kind.SERVICE, service(ports=[udp]))).ports == ()
-    assert built((Kind.SERVICE, service(ports=None))).ports == ()
+    assert built((Kind.SERVICE, service(ports=None))).every_port == ()
+
+
+def test_endpoints_of_udp_are_known_by_their_pods() -> None:
+    """What stands around a service comes to its UDP ports as to the others."""
+    ports = [{"name": "dns", "port": 53, "protocol": "UDP"}]
+    made = built(
+        (Kind.SERVICE, service(ports=ports)),
+        (Kind.SLICE, slice_("web-1", backend("10.0.0.1", conditions={"ready": False}), ports=ports)),
+    )
+    (one,) = made.datagrams[0].endpoints
+    assert (one.ready, str(one.address)) == (False, "10.0.0.1:53")
 
 
 def test_ports_are_matched_by_name() -> None:

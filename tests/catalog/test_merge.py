@@ -336,3 +336,44 @@ def test_no_broken_registry_makes_two_ports_or_endpoints_one() -> None:
     assert [(port.name, port.port) for port in made.ports] == [("http", 80), ("http-81", 81)]
     assert [one.id for one in made.endpoints] == ["1", "1@10.0.0.2:80", "3"]
     assert merge.say("consul", {KEY: service}, now=NOW + 1) == set(), "what is said again is no news"
+
+
+def dns(*hosts: int, port: int = 53) -> Service:
+    """Serve by UDP alone."""
+    return Service("web", datagrams=(ServicePort("dns", 53, ends(*hosts, port=port), "udp"),))
+
+
+def test_ports_of_udp_are_stamped_joined_and_kept_as_those_of_tcp_are() -> None:
+    merge = merge_of(file=dns(1), registered=dns(2))
+    service = merge.merged(KEY)
+    assert service is not None
+    assert service.vips, "it has addresses of ours, as any service"
+    assert [(one.id, one.source, one.since) for one in service.datagrams[0].endpoints] == [
+        ("1", "file", NOW),
+        ("2", "registered", NOW),
+    ]
+    assert service.ports == ()
+    assert merge.say("file", {KEY: dns(1)}, now=NOW + 5) == set()
+    assert merge.say("file", {KEY: dns(1, 3)}, now=NOW + 5) == {KEY}
+
+
+def test_what_nobody_can_probe_holds_no_dead_source_in_the_lead() -> None:
+    both = msgspec.structs.replace(web(1), datagrams=dns(1).datagrams)
+    merge = merge_of(consul=both, file=web(2))
+    merge.lose("consul", lost=True)
+    assert hosts(merge) == ["1", "1"]
+    merge.probe(KEY, at(1), Health.UNHEALTHY)
+    service = merge.merged(KEY)
+    assert service is not None
+    assert [one.id for one in service.ports[0].endpoints] == ["2"]
+    alone = merge_of(consul=dns(1), file=dns(2))
+    alone.lose("consul", lost=True)
+    assert hosts(alone) == ["1"], "with none that could be probed its last word holds"
+
+
+def test_a_tcp_probe_says_nothing_of_udp() -> None:
+    merge = merge_of(consul=msgspec.structs.replace(web(1), datagrams=dns(1, port=80).datagrams))
+    merge.probe(KEY, at(1), Health.UNHEALTHY)
+    service = merge.merged(KEY)
+    assert service is not None
+    assert [one.health for one in service.endpoints] == [Health.UNHEALTHY, Health.HEALTHY]

@@ -235,3 +235,12 @@ def test_only_consuls_labels_are_tags_and_no_datacenter_is_ours_if_none_is_known
     unknown = Asker(SHOP, "shop")
     assert meaning(labels_of("cart.service.dc1.consul"), unknown, Index()) is None
     assert told(meaning(labels_of("cart.service.consul"), unknown, Index())) == "default/cart"
+
+
+def test_a_port_of_udp_is_found_by_its_own_label() -> None:
+    port = ServicePort("dns", 53, endpoints("10.0.0.1:53"), "udp")
+    known = SHOP.with_services([Service("kube-dns", "shop", datagrams=(port,))])
+    assert told(means("_dns._udp.kube-dns", snapshot=known)) == "shop/kube-dns port dns"
+    assert told(means("_dns._tcp.kube-dns.shop.mesh", snapshot=known)) == "absent"
+    assert told(means("_udp.kube-dns.shop.mesh", snapshot=known)) == "empty"
+    assert told(means("_tcp.kube-dns.shop.mesh", snapshot=known)) == "absent"
