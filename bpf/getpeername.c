@@ -1,10 +1,19 @@
 /*
- * getpeername4, getpeername6: the process sees what it dialled, not our door.
+ * getpeername4, getpeername6: the process sees what it dialled, not our door, and
+ * not the member of a service.
  *
  * When we are wrong: without a remembered flow the kernel's own answer stands. So it does for a UDP
- * socket that is connected to somebody else than our resolver: what it remembers is then of a query
- * that it sent beside that.
+ * socket that is connected neither to our resolver nor to the member that it remembers: what it remembers
+ * is then of a query that it sent beside that.
  */
+static __always_inline int is_what_it_dialled(struct bpf_sock_addr *ctx, const struct flow *flow,
+					      const struct addr *peer)
+{
+	if (ctx->type == SOCK_STREAM)
+		return 1;
+	return flow->member.port ? is_same(&flow->member, peer) : is_our_resolver(peer, this_workload());
+}
+
 int getpeername4(struct bpf_sock_addr *ctx)
 {
 	struct flow *flow = flows.sk_storage_get(ctx->sk, 0, 0);
@@ -13,7 +22,7 @@ int getpeername4(struct bpf_sock_addr *ctx)
 	if (!flow || !is_mapped(&flow->destination))
 		return 1;
 	map_v4(&peer, ctx->user_ip4);
-	if (ctx->type == SOCK_STREAM || is_our_resolver(&peer, this_workload()))
+	if (is_what_it_dialled(ctx, flow, &peer))
 		show4(ctx, &flow->destination);
 	return 1;
 }
@@ -26,7 +35,7 @@ int getpeername6(struct bpf_sock_addr *ctx)
 	if (!flow)
 		return 1;
 	six(ctx, &peer);
-	if (ctx->type == SOCK_STREAM || is_our_resolver(&peer, this_workload()))
+	if (is_what_it_dialled(ctx, flow, &peer))
 		show6(ctx, &flow->destination);
 	return 1;
 }

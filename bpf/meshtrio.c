@@ -10,6 +10,7 @@
 #include "include/seen.h"
 #include "direct.c"
 #include "outbound.c"
+#include "direct_udp.c"
 #include "connect.c"
 #include "sendmsg.c"
 #include "getpeername.c"

@@ -59,10 +59,32 @@ static __always_inline enum reason decide_outbound(__u32 facts)
 	return REDIRECTED;
 }
 
-/* Whether a connect with this reason may go on. */
+/* Whether a connect, or a datagram, with this reason may go on. */
 static __always_inline int may_connect(enum reason why)
 {
-	return why != REFUSED_AGENT_LOST && why != REFUSED_CANNOT_CATCH && why != REFUSED_DOOR;
+	return why != REFUSED_AGENT_LOST && why != REFUSED_CANNOT_CATCH && why != REFUSED_DOOR &&
+	       why != REFUSED_NO_MEMBER;
+}
+
+/*
+ * What to do with a datagram, or a connect, to an address of a UDP service. FACT_DIRECT: it has members.
+ * Like what is direct by TCP it needs nobody of ours, so neither heartbeat nor policy matter.
+ */
+static __always_inline enum reason decide_datagram(__u32 facts)
+{
+	if (!(facts & FACT_CONFIG))
+		return LEFT_NO_CONFIG;
+	if (facts & FACT_OURS)
+		return LEFT_OURS;
+	if (facts & FACT_EXCLUDED)
+		return LEFT_EXCLUDED;
+	return facts & FACT_DIRECT ? UDP_DIRECT : REFUSED_NO_MEMBER;
+}
+
+/* Whether it goes to the member that was picked. */
+static __always_inline int is_direct(enum reason why)
+{
+	return why == DIRECT || why == UDP_DIRECT;
 }
 
 #define FACT_LISTENED (1u << 0)		/* a workload of ours listens on the port */

@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#define LAYOUT_VERSION 4
+#define LAYOUT_VERSION 5
 #define HEARTBEAT_STALE_NS 3000000000ULL
 #define BEAT_OF_DOORS 0		/* slots of `heartbeat`: who serves the doors, */
 #define BEAT_OF_RESOLVER 1	/* and who answers queries for names */
@@ -55,7 +55,7 @@ struct workload {
 struct flow {
 	__u64 netns;
 	struct addr destination;
-	struct addr member;	/* port 0: it went to a door of ours */
+	struct addr member;	/* port 0: it went to a door of ours, or (UDP) is not connected to a service */
 	__u32 workload;
 	__u32 flags;		/* FLOW_... */
 	__u64 fin_wait2;	/* bytes received when our FIN was acknowledged */
@@ -143,6 +143,20 @@ struct ended {
 	__u64 received;
 	__u32 state;	/* in which TCP state it was (BPF_TCP_...) */
 	__u32 flags;	/* FLOW_RELEASED, FLOW_RETRANSMITTED */
+};
+
+/* What one socket says to one address of a UDP service, or hears from one member of it. */
+struct udp_key {
+	__u64 cookie;	/* the socket's */
+	struct addr addr;
+	__u8 pad[6];
+};
+
+/* Where it says it. */
+struct udp_flow {
+	struct addr member;
+	__u8 pad[2];
+	__u32 generation;	/* which slots held when it was picked */
 };
 
 /* Excluded destinations: longest prefix match over the 16 byte address. */

@@ -56,6 +56,25 @@ BPF_F_TABLE("hash", __u64, struct live, direct_live, 131072, 1 /* BPF_F_NO_PREAL
  * the same. */
 BPF_RINGBUF_OUTPUT(direct_ended, 256);
 
+/* Addresses of UDP services that the kernel picks for. Without slots: nobody may serve it now, and who
+ * sends there is told so. Full: the agent says so; such a service is left alone. */
+BPF_F_TABLE("hash", struct addr, struct service, udp_services, 16384, 1 /* BPF_F_NO_PREALLOC */);
+
+/* As direct_slots, direct_turns and direct_members; a port of UDP is another than that of TCP. Of a
+ * member `connections` counts the flows that began there, and the rest is 0. Who is not in udp_members
+ * keeps no flow. */
+BPF_F_TABLE("hash", struct slot_key, struct addr, udp_slots, 131072, 1 /* BPF_F_NO_PREALLOC */);
+BPF_F_TABLE("hash", struct addr, __u64, udp_turns, 16384, 1 /* BPF_F_NO_PREALLOC */);
+BPF_F_TABLE("hash", struct member_key, struct member, udp_members, 65536, 1 /* BPF_F_NO_PREALLOC */);
+
+/* Socket and address of a service -> the member that it stays with. LRU, so full means: who was silent
+ * longest picks anew, and may come to another member. */
+BPF_TABLE("lru_hash", struct udp_key, struct udp_flow, udp_flows, 65536);
+
+/* Socket and member -> as whom that member is to be seen. LRU, written again by each datagram that finds
+ * it missing; full means: an answer after a long silence seems to come from the member itself. */
+BPF_TABLE("lru_hash", struct udp_key, struct addr, udp_sources, 65536);
+
 /* Excluded ports (key: direction << 16 | port) and destination networks. Bound by configuration. */
 BPF_TABLE("hash", __u32, __u8, excluded_ports, 4096);
 BPF_F_TABLE("lpm_trie", struct prefix, __u8, excluded_networks, 4096, 1 /* BPF_F_NO_PREALLOC */);

@@ -48,5 +48,11 @@ enum reason {
 	FULL_ENDED = 24,
 	/* bookkeeping: a direct service without the member that was picked; the connection is relayed */
 	MISSED_MEMBER = 25,
-	REASONS = 26,
+	/* UDP: a datagram, or a connect, goes to a member of the service */
+	UDP_DIRECT = 26,
+	/* UDP: the service has no member that may be picked, so the call fails */
+	REFUSED_NO_MEMBER = 27,
+	/* bookkeeping: a flow of UDP that cannot be remembered */
+	FULL_UDP_FLOWS = 28,
+	REASONS = 29,
 };

@@ -57,6 +57,11 @@ REGISTERED __u32 native_decide_outbound(__u32 facts)
 	return decide_outbound(facts);
 }
 
+REGISTERED __u32 native_decide_datagram(__u32 facts)
+{
+	return decide_datagram(facts);
+}
+
 REGISTERED __u32 native_decide_inbound(__u32 facts)
 {
 	return decide_inbound(facts);
@@ -135,6 +140,8 @@ REGISTERED const struct number native_numbers[] = {
 	FIELD(live, workload), FIELD(live, netns), FIELD(live, began),
 	SIZE(ended), FIELD(ended, was), FIELD(ended, cookie), FIELD(ended, at), FIELD(ended, sent),
 	FIELD(ended, received), FIELD(ended, state), FIELD(ended, flags),
+	SIZE(udp_key), FIELD(udp_key, cookie), FIELD(udp_key, addr),
+	SIZE(udp_flow), FIELD(udp_flow, member), FIELD(udp_flow, generation),
 	NUMBER(FLOW_RELEASED), NUMBER(FLOW_RETRANSMITTED),
 	NUMBER(PICK_TURNS), NUMBER(PICK_LUCK), NUMBER(PICK_LEAST), NUMBER(PICK_STICKY),
 	SIZE(origin), FIELD(origin, destination), FIELD(origin, workload),
@@ -158,6 +165,7 @@ REGISTERED const struct number native_numbers[] = {
 	NUMBER(PASSED_NOT_OURS), NUMBER(PASSED_OUR_DIAL), NUMBER(PASSED_AGENT_LOST),
 	NUMBER(DROPPED_AGENT_LOST), NUMBER(FULL_DESTINATIONS), NUMBER(FULL_PORTS), NUMBER(FULL_FLOWS),
 	NUMBER(RESOLVED_BY_US), NUMBER(OPEN_NO_RESOLVER), NUMBER(FULL_ASKED), NUMBER(DIRECT),
-	NUMBER(FULL_LIVE), NUMBER(FULL_ENDED), NUMBER(MISSED_MEMBER), NUMBER(REASONS),
+	NUMBER(FULL_LIVE), NUMBER(FULL_ENDED), NUMBER(MISSED_MEMBER),
+	NUMBER(UDP_DIRECT), NUMBER(REFUSED_NO_MEMBER), NUMBER(FULL_UDP_FLOWS), NUMBER(REASONS),
 	{ NULL, 0 },
 };

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from meshtrio.intercept import bpf, cgroup
-from meshtrio.intercept.kernel import CGROUP_HOOKS, INBOUND, NAME_HOOKS, PER_NETNS, Kernel, KernelRefused
+from meshtrio.intercept.kernel import CGROUP_HOOKS, INBOUND, PER_NETNS, Kernel, KernelRefused
 from meshtrio.intercept.layout import WORKLOAD_BYTES, WorkloadWords, here
 from meshtrio.intercept.netns import Netns
 
@@ -26,11 +26,11 @@ class ExclusiveAttach(KernelRefused):
 class CgroupHooks:
     """All hooks of one workload's cgroup, attached."""
 
-    def __init__(self, kernel: Kernel, path: Path, pins: Path | None, *, names: bool = True) -> None:
+    def __init__(self, kernel: Kernel, path: Path, pins: Path | None) -> None:
         """Attach. Either all hooks are there afterwards, or none, and KernelRefused says why.
 
-        Without `names`, or in a kernel that lacks them, those that only the capture of DNS needs are not
-        attached, and taken away where a predecessor had them.
+        In a kernel that lacks them, those that only DNS and UDP services need are not attached, and taken
+        away where a predecessor had them.
         """
         self._kernel = kernel
         self._pins = pins
@@ -43,7 +43,7 @@ class CgroupHooks:
             if pins:
                 pins.mkdir(parents=True, exist_ok=True, mode=0o700)
             for name, hook in CGROUP_HOOKS.items():
-                if name not in NAME_HOOKS or (names and name in kernel.programs):
+                if name in kernel.programs:
                     self._attach(name, hook.attach_type, directory)
                 elif pins and (pins / name).exists():
                     _drop(bpf.open_pinned(str(pins / name)), pins / name)

@@ -74,7 +74,7 @@ class EbpfCapture:
         self.outbound = open_doors(site.netns, wanted.outbound_port, any_port=wanted.any_port)
         pins = kernel.pins / "links" / str(wanted.id) if kernel.pins else None
         try:
-            self._hooks = CgroupHooks(kernel, wanted.cgroup, pins, names=dns is not None)
+            self._hooks = CgroupHooks(kernel, wanted.cgroup, pins)
             try:
                 self._note_listeners()
                 self._hooks.describe(self._words(self.outbound))

@@ -46,8 +46,8 @@ CGROUP_HOOKS = {
     "connect6": Hook(18, 11, "4.17"),
 }
 INBOUND = Hook(30, 36, "5.9")
-NAME_HOOKS = ("recvmsg4", "recvmsg6", "sendmsg4", "sendmsg6")
-"""Those that only the capture of DNS needs: all of them are attached, or none."""
+DATAGRAM_HOOKS = ("recvmsg4", "recvmsg6", "sendmsg4", "sendmsg6")
+"""Those that only DNS and UDP services need: all of them are attached, or none."""
 
 
 class KernelRefused(Exception):
@@ -65,12 +65,12 @@ class Kernel:
         self.programs: dict[str, int] = {}
         self.adopted = False
         self.why_no_names = ""
-        """Why DNS cannot be captured; then the programs for it are not there."""
+        """Why there is neither capture of DNS nor a UDP service; then the programs for both are not there."""
 
     def load(self) -> None:
         """Make or adopt the maps and load all programs. KernelRefused if anything cannot be had.
 
-        Without the hooks that only the capture of DNS needs it goes on: `why_no_names` says why.
+        Without the hooks that only DNS and UDP services need it goes on: `why_no_names` says why.
         """
         try:
             try:
@@ -82,9 +82,9 @@ class Kernel:
                     raise
                 self._open_maps()
             for name, hook in CGROUP_HOOKS.items():
-                if name not in NAME_HOOKS:
+                if name not in DATAGRAM_HOOKS:
                     self.programs[name] = self._load(name, hook, self.maps)
-            self._load_name_hooks()
+            self._load_datagram_hooks()
         except bpf.ProgramRefused as refused:
             self.close()
             raise KernelRefused(f"{refused} (hook since kernel {_since(refused)})") from refused
@@ -95,13 +95,13 @@ class Kernel:
             self.close()
             raise
 
-    def _load_name_hooks(self) -> None:
+    def _load_datagram_hooks(self) -> None:
         try:
-            for name in NAME_HOOKS:
+            for name in DATAGRAM_HOOKS:
                 self.programs[name] = self._load(name, CGROUP_HOOKS[name], self.maps)
         except bpf.ProgramRefused as refused:
             self.why_no_names = f"{refused} (hook since kernel {_since(refused)})"
-            for name in NAME_HOOKS:
+            for name in DATAGRAM_HOOKS:
                 if name in self.programs:
                     os.close(self.programs.pop(name))
 

@@ -10,7 +10,7 @@ import msgspec
 
 from meshtrio.address import Address
 
-LAYOUT_VERSION = 4
+LAYOUT_VERSION = 5
 HEARTBEAT_STALE_S = 3.0
 BEAT_OF_DOORS = 0
 BEAT_OF_RESOLVER = 1
@@ -59,6 +59,9 @@ class Reason(enum.IntEnum):
     FULL_LIVE = 23
     FULL_ENDED = 24
     MISSED_MEMBER = 25
+    UDP_DIRECT = 26
+    REFUSED_NO_MEMBER = 27
+    FULL_UDP_FLOWS = 28
 
 
 class Origin(msgspec.Struct, frozen=True, gc=False):

@@ -7,7 +7,12 @@ import pytest
 from meshtrio.intercept.layout import Reason
 from tests.support.native import numbers
 
-REFUSED = {Reason.REFUSED_AGENT_LOST, Reason.REFUSED_CANNOT_CATCH, Reason.REFUSED_DOOR}
+REFUSED = {
+    Reason.REFUSED_AGENT_LOST,
+    Reason.REFUSED_CANNOT_CATCH,
+    Reason.REFUSED_DOOR,
+    Reason.REFUSED_NO_MEMBER,
+}
 
 
 def outbound_model(*facts: bool) -> Reason:
@@ -52,6 +57,15 @@ def inbound_model(*facts: bool) -> Reason:
     return Reason.CAUGHT if alive else lost
 
 
+def datagram_model(*facts: bool) -> Reason:
+    _, known, ours, _, excluded, _, _, _, _, _, _, _, direct = facts
+    if not known:
+        return Reason.LEFT_NO_CONFIG
+    if ours or excluded:
+        return Reason.LEFT_OURS if ours else Reason.LEFT_EXCLUDED
+    return Reason.UDP_DIRECT if direct else Reason.REFUSED_NO_MEMBER
+
+
 def bits(number: int, count: int) -> list[bool]:
     return [bool(number >> at & 1) for at in range(count)]
 
@@ -64,6 +78,11 @@ def test_outbound_is_the_model_for_every_input(library: ctypes.CDLL) -> None:
 def test_inbound_is_the_model_for_every_input(library: ctypes.CDLL) -> None:
     said = [Reason(library.native_decide_inbound(facts)) for facts in range(1 << 4)]
     assert said == [inbound_model(*bits(facts, 4)) for facts in range(1 << 4)]
+
+
+def test_a_datagram_is_the_model_for_every_input(library: ctypes.CDLL) -> None:
+    said = [Reason(library.native_decide_datagram(facts)) for facts in range(1 << 13)]
+    assert said == [datagram_model(*bits(facts, 13)) for facts in range(1 << 13)]
 
 
 @pytest.mark.parametrize("why", Reason)
@@ -104,7 +123,7 @@ def test_a_closed_workload_is_never_let_through_unmeshed(library: ctypes.CDLL) -
             assert why in left_alone | REFUSED | {Reason.REDIRECTED, Reason.RESOLVED_BY_US, Reason.DIRECT}
 
 
-def test_a_datagram_is_never_refused_but_to_a_door_and_never_relayed(library: ctypes.CDLL) -> None:
+def test_a_query_is_never_refused_but_to_a_door_and_never_relayed(library: ctypes.CDLL) -> None:
     """The promise behind "always open": names are no security border. And the worker knows TCP alone."""
     for facts in range(0, 1 << 13, 2):
         why = Reason(library.native_decide_outbound(facts))

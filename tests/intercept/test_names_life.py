@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from meshtrio.address import Address
-from meshtrio.intercept.kernel import NAME_HOOKS, Kernel
+from meshtrio.intercept.kernel import DATAGRAM_HOOKS, Kernel
 from meshtrio.intercept.layout import BEAT_OF_RESOLVER
 from meshtrio.intercept.object import CompiledProgram
 from meshtrio.intercept.tables import Heartbeat
@@ -102,18 +102,18 @@ async def test_where_ebpf_is_refused_the_door_is_opened_anew_for_rules(kernel: K
         assert made.resolvers["shop"].heard == [("udp", Address.of(HERE, 53))]
 
 
-def lacking(kernel: Kernel, name: str) -> Kernel:
+def lacking(kernel: Kernel, name: str, pins: Path | None = None) -> Kernel:
     """Load as a kernel would that does not have this hook."""
     programs = [
         CompiledProgram(name=name, code=NO_RESULT, uses=[]) if one.name == name else one
         for one in kernel.compiled.programs
     ]
-    made = Kernel(msgspec.structs.replace(kernel.compiled, programs=programs), None)
+    made = Kernel(msgspec.structs.replace(kernel.compiled, programs=programs), pins)
     made.load()
     return made
 
 
-@pytest.mark.parametrize("name", NAME_HOOKS)
+@pytest.mark.parametrize("name", DATAGRAM_HOOKS)
 async def test_a_kernel_without_the_hooks_goes_on_without_names_and_says_so(
     name: str, kernel: Kernel, place: Place
 ) -> None:
@@ -125,14 +125,14 @@ async def test_a_kernel_without_the_hooks_goes_on_without_names_and_says_so(
                 assert (shop.rung, shop.dns) == ("ebpf", None)
                 assert "hook since kernel" in shop.why_no_dns
                 assert answer(place) == REAL
-                assert not set(attached(place.group)) & set(NAME_HOOKS)
+                assert not set(attached(place.group)) & set(DATAGRAM_HOOKS)
                 assert place.caught(shop, VIP) == Address.of(VIP, 80)
 
 
-async def test_without_capture_its_hooks_cost_nothing(kernel: Kernel, place: Place) -> None:
+async def test_without_capture_its_hooks_are_there_for_udp_services(kernel: Kernel, place: Place) -> None:
     async with node(kernel) as made:
         await made.registry.add(place.spec())
-        assert not set(attached(place.group)) & set(NAME_HOOKS)
+        assert set(DATAGRAM_HOOKS) <= set(attached(place.group))
 
 
 def crash(made: Node) -> None:
@@ -159,7 +159,7 @@ async def test_a_successor_adopts_what_is_pinned_or_takes_it_away(
             crash(crashed)
         Heartbeat(first.maps["heartbeat"], BEAT_OF_RESOLVER).silence()
     with real_resolver(place.space, HERE):
-        assert set(NAME_HOOKS) <= set(attached(place.group)), "pinned"
+        assert set(DATAGRAM_HOOKS) <= set(attached(place.group)), "pinned"
         assert answer(place) == REAL, "nobody resolves"
         with another(kernel, bpffs) as second:
             async with node(second, **rules) as made:
@@ -174,6 +174,12 @@ async def test_a_successor_adopts_what_is_pinned_or_takes_it_away(
             async with node(third) as off:
                 off.registry.list_path = listed
                 assert await off.registry.adopt() == []
-                assert not set(attached(place.group)) & set(NAME_HOOKS), "its pins go too"
+                assert answer(place) == REAL, "it captures no names"
+                crash(off)
+        with contextlib.closing(lacking(kernel, "recvmsg4", bpffs)) as fourth:
+            async with node(fourth) as old:
+                old.registry.list_path = listed
+                assert await old.registry.adopt() == []
+                assert not set(attached(place.group)) & set(DATAGRAM_HOOKS), "its pins go too"
                 assert answer(place) == REAL
-            third.unpin()
+            fourth.unpin()
