@@ -50,7 +50,7 @@ class Agent:
         self._setting = setting
         self._upkeep = Upkeep(setting, os.cpu_count() or 1)
         self.parts = parts = self._upkeep.parts
-        self.catalog = CatalogAnswers(parts.sources.hub, parts.sources.probes.results, parts.direct.way)
+        self.catalog = CatalogAnswers(parts.sources.hub, parts.sources.probes.results, *parts.direct.ways)
         self.identity = IdentityAnswers(self.parts.identities, self.parts.fleet.live)
         self.breakers = BreakerAnswers(self.parts.breakers, lambda: self.parts.publisher.snapshot)
         self.balance = BalanceAnswers(

@@ -5,19 +5,30 @@ Knows the hub and what probes found. Does not know sockets or the clock.
 
 import heapq
 from collections.abc import Callable, Mapping
+from typing import Protocol
 
 from meshtrio.address import Address
 from meshtrio.catalog import question
 from meshtrio.catalog.merge import Level
 from meshtrio.catalog.probing import Result
 from meshtrio.catalog.question import EndpointsWanted, Row, ServicesWanted
-from meshtrio.catalog.service import Endpoint, Health, Service, ServicePort
+from meshtrio.catalog.service import UDP, Endpoint, Health, Service, ServicePort
 from meshtrio.discover.hub import Hub
 from meshtrio.discovery_answers import discovery, stale_since
 from meshtrio.route.directness import Way
 
 Results = Mapping[tuple[str, Address], Result]
 """What probes found, by service key and address."""
+
+
+class Datagrams(Protocol):
+    """What is known of UDP services."""
+
+    def way(self, service: Service, port: ServicePort) -> Way:
+        """Say how datagrams to this port go, and why."""
+
+    def flows_of(self, service: Service, port: ServicePort, endpoint: Endpoint) -> int:
+        """Return how many flows began at an endpoint."""
 
 
 def _nothing() -> Results:
@@ -36,10 +47,13 @@ class CatalogAnswers:
         hub: Hub,
         results: Callable[[], Results] = _nothing,
         way: Callable[[str, str], Way] = _relayed,
+        datagrams: Datagrams | None = None,
     ) -> None:
-        """Answer from this hub; `results` gives what probes found, `way` how a port's connections go."""
+        """Answer from this hub; `results` gives what probes found, `way` how a port's connections go, and
+        `datagrams` the same of UDP."""
         self._hub = hub
-        self._way = way
+        self._tcp_way = way
+        self._datagrams = datagrams
         self._results = results
 
     def services(self, wanted: ServicesWanted) -> dict[str, object]:
@@ -77,12 +91,17 @@ class CatalogAnswers:
             chosen = [one for one in snapshot.unordered() if wanted.namespace in ("", one.namespace)]
         rows = question.page_of(chosen, wanted.after, wanted.limit + 1)
         more, rows = len(rows) > wanted.limit, rows[: wanted.limit]
-        words = _Words(self._hub, self._results())
+        words = _Words(self._hub, self._results(), self._datagrams)
         return {
             "endpoints": [words.of(row) for row in rows],
-            "total": sum(len(port.endpoints) for one in chosen for port in one.ports),
+            "total": sum(len(one.endpoints) for one in chosen),
             "after": question.cursor(rows[-1]) if more else "",
         }
+
+    def _way(self, service: Service, port: ServicePort) -> Way:
+        if port.protocol != UDP:
+            return self._tcp_way(service.key, port.name)
+        return self._datagrams.way(service, port) if self._datagrams is not None else Way("pass")
 
     def discovery(self) -> dict[str, object]:
         """Return how the sources and their streams are."""
@@ -94,7 +113,7 @@ def _level(hub: Hub, one: Service) -> Level:
     return hub.merge.level(one.key) or Level.LIVE
 
 
-def _service(hub: Hub, one: Service, way: Callable[[str, str], Way]) -> dict[str, object]:
+def _service(hub: Hub, one: Service, way: Callable[[Service, ServicePort], Way]) -> dict[str, object]:
     lost = [source for source in question.sources_of(one) if hub.merge.lost(source)]
     return {
         "namespace": one.namespace,
@@ -102,9 +121,9 @@ def _service(hub: Hub, one: Service, way: Callable[[str, str], Way]) -> dict[str
         "source": one.source,
         "level": _level(hub, one).value,
         "vips": [Address(vip, 0).host for vip in one.vips],
-        "ports": [_port(port, way(one.key, port.name)) for port in one.ports],
-        "ready": sum(endpoint.ready for port in one.ports for endpoint in port.endpoints),
-        "endpoints": sum(len(port.endpoints) for port in one.ports),
+        "ports": [_port(port, way(one, port)) for port in one.every_port],
+        "ready": sum(endpoint.ready for endpoint in one.endpoints),
+        "endpoints": len(one.endpoints),
         "stale_since": min((stale_since(hub, source) for source in lost), default=0.0),
         "headless": one.headless,
         "external": one.external,
@@ -125,8 +144,9 @@ def _port(port: ServicePort, way: Way) -> dict[str, object]:
 class _Words:
     """Turns endpoints into words, each with whose word its health is."""
 
-    def __init__(self, hub: Hub, probed: Results) -> None:
+    def __init__(self, hub: Hub, probed: Results, datagrams: Datagrams | None) -> None:
         self._hub = hub
+        self._datagrams = datagrams
         self._probed = probed
         self._said: dict[tuple[str, str], dict[tuple[str, Address], Health]] = {}
 
@@ -138,6 +158,7 @@ class _Words:
             "namespace": one.namespace,
             "service": one.name,
             "port": port.name,
+            "flows": self._flows_of(row),
             "address": str(endpoint.address),
             "id": endpoint.id,
             "health": endpoint.health.value,
@@ -157,6 +178,11 @@ class _Words:
             "identity": endpoint.identity,
             "labels": dict(endpoint.labels),
         }
+
+    def _flows_of(self, row: Row) -> int | None:
+        if self._datagrams is None or row[1].protocol != UDP:
+            return None
+        return self._datagrams.flows_of(*row)
 
     def _said_by_source(self, key: str, endpoint: Endpoint) -> Health:
         """Find what its source says of an endpoint, before a probe's word was laid over it."""

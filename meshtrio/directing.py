@@ -4,7 +4,7 @@ itself.
 """
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 import trio
 from msgspec.structs import replace
@@ -15,7 +15,7 @@ from meshtrio.balance.eligible import is_usable, sorted_out
 from meshtrio.balance.settings import traffic_of
 from meshtrio.balance.starting import Starting
 from meshtrio.breaker_board import BreakerBoard
-from meshtrio.catalog.service import Endpoint, Service, ServicePort
+from meshtrio.catalog.service import UDP, Endpoint, Service, ServicePort
 from meshtrio.config.schema import Config
 from meshtrio.config.traffic import Settings
 from meshtrio.config.wishes import NO_WISHES
@@ -27,10 +27,12 @@ from meshtrio.intercept.kernel import Kernel
 from meshtrio.intercept.netns import Netns
 from meshtrio.intercept.registry import Registry
 from meshtrio.intercept.tables import Ports
+from meshtrio.intercept.udp_maps import UdpMaps
 from meshtrio.neighbours import Nearby
 from meshtrio.observe.sums import Gauge, Sums
 from meshtrio.publisher import Publisher
 from meshtrio.route.directness import Asked, asked_of
+from meshtrio.udp_keeper import UdpKeeper
 
 OFF = Asked()
 LOOK_S = 5.0
@@ -55,12 +57,18 @@ class Directing:
         self._ports: Ports | None = None
         near = Nearby(lambda: self._spaces().values(), lambda: self._ports)
         self._keeper = DirectKeeper(publisher, config, self, near)
+        self.udp = UdpKeeper(publisher, config, self)
+        publisher.follower = self._follow
+        by_tcp = publisher.used_directly
+        publisher.used_directly = lambda: by_tcp() | self.udp.used
         self._book = DirectBook(self._spaces, self._keeper.names, sums.add)
         self._clock, self._starting = board.clock, Starting()
         self._breakers = DirectBreakers(board, lambda: publisher.snapshot, self._settings, self._established)
         self._breakers.changed = lambda key: self._keeper.follow([key])
         self._book.failed = self._breakers.saw
         self.way = self._keeper.way
+        self.ways = (self.way, self.udp)
+        """How traffic goes, by TCP and by UDP: for those who list services."""
         self.live = self._book.live
         self.enter = self._book.enter
         self.leave = self._book.leave
@@ -72,15 +80,19 @@ class Directing:
         self._publisher.use_map(kernel.maps["services"], keep=maps.standing.keys())
         self._book.maps = maps
         self._keeper.use(maps)
+        if not kernel.why_no_names:
+            self.udp.use(UdpMaps(kernel.maps))
 
     def settle(self, config: Config) -> None:
         """Let another configuration hold."""
         self._config = config
         self._keeper.settle(config)
+        self.udp.settle(config)
 
     async def run(self) -> None:
         """Keep what changes by itself true until cancelled. To be started when the catalog has been read."""
         self._keeper.reconcile()
+        self.udp.reconcile()
         async with trio.open_nursery() as both:
             both.start_soon(self._book.keep_reading)
             both.start_soon(self._keep_moving)
@@ -91,6 +103,7 @@ class Directing:
                     lambda name: self._publisher.snapshot.service(name.rpartition(":")[0]) is not None
                 )
                 self._keeper.look_again()
+                self.udp.look_again()
                 self._keeper.sweep()
 
     async def _keep_moving(self) -> None:
@@ -104,6 +117,10 @@ class Directing:
         due = itertools.islice(self._starting.due(self._clock()), STARTS_AT_ONCE)
         self._keeper.follow(dict.fromkeys(name.rpartition(":")[0] for name in due))
 
+    def _follow(self, changed: Set[str]) -> None:
+        self._keeper.follow(changed)
+        self.udp.follow(changed)
+
     def close(self, wanted: str) -> int:
         """End the direct connections to a service ("namespace/name") or an endpoint ("ip:port"); how many.
 
@@ -114,8 +131,12 @@ class Directing:
         address = Address.parse(wanted)
         return self._book.close(lambda service, member: member == address)
 
+    def summaries(self) -> dict[str, dict[str, int]]:
+        """Return what `meshtrio status` shows of both, by name."""
+        return {"direct": self.summary(), "udp": self.udp_summary()}
+
     def summary(self) -> dict[str, int]:
-        """Return what `meshtrio status` shows."""
+        """Return the numbers of direct connections and services."""
         maps = self._keeper.maps
         carried = list(maps.carried().values()) if maps is not None else []
         return {
@@ -126,9 +147,17 @@ class Directing:
             "no_room": self._keeper.full,
         }
 
+    def udp_summary(self) -> dict[str, int]:
+        """Return the numbers of UDP services and flows; `no_room` counts addresses."""
+        return {
+            "services": len(self.udp.used),
+            "flows": self.udp.flows,
+            "no_room": self.udp.full,
+        }
+
     def gauges(self) -> list[Gauge]:
         """Return the numbers of all members together; those of ended connections are with all others."""
-        told = self.summary()
+        told, udp = self.summary(), self.udp_summary()
         return [
             Gauge(
                 "meshtrio_direct_services",
@@ -137,6 +166,9 @@ class Directing:
             ),
             Gauge("meshtrio_direct_active", "Direct connections that live", told["active"]),
             Gauge("meshtrio_direct_no_room", "Services relayed only because maps are full", told["no_room"]),
+            Gauge("meshtrio_udp_services", "UDP services for which the kernel picks", udp["services"]),
+            Gauge("meshtrio_udp_flows", "Flows that began at members that serve now", udp["flows"]),
+            Gauge("meshtrio_udp_no_room", "UDP addresses left alone as maps are full", udp["no_room"]),
         ]
 
     def asked(self, service: Service, port: ServicePort) -> Asked:
@@ -149,10 +181,13 @@ class Directing:
 
     def usable(self, service: Service, port: ServicePort) -> Sequence[Endpoint]:
         """Return the endpoints among which workers would pick first."""
-        settings, blocked = self._settings(service, port), self._breakers.blocked(service, port)
-        ramp_s = 0.0 if settings.algorithm in HASHING else settings.slow_start_s
-        usable = [one.id for one in port.endpoints if is_usable(one, blocked)]
-        self._starting.see(_name(service, port), usable, self._clock(), ramp_s)
+        settings, blocked = self._settings(service, port), frozenset[str]()
+        # Nobody sees how datagrams are answered, and flows do not start slowly.
+        if port.protocol != UDP:
+            blocked = frozenset(self._breakers.blocked(service, port))
+            ramp_s = 0.0 if settings.algorithm in HASHING else settings.slow_start_s
+            usable = [one.id for one in port.endpoints if is_usable(one, blocked)]
+            self._starting.see(_name(service, port), usable, self._clock(), ramp_s)
         found = sorted_out(port.endpoints, settings, zone=self._config.zone, blocked=blocked)
         return (*found.chosen, *found.far)
 

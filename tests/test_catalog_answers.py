@@ -7,8 +7,9 @@ import pytest
 
 from meshtrio.address import Address
 from meshtrio.catalog.question import EndpointsWanted, NoSuchService, ServicesWanted, WhichNamespace
-from meshtrio.catalog.service import Health
+from meshtrio.catalog.service import Endpoint, Health, Service, ServicePort
 from meshtrio.catalog_answers import CatalogAnswers
+from meshtrio.route.directness import Way
 from meshtrio.web.message import encode
 from tests.support.catalog_desk import NOW, Desk, endpoint, service, shop
 
@@ -161,3 +162,33 @@ def test_a_page_costs_little_among_many() -> None:
         desk.catalog.services(ServicesWanted(after="default/s2"))
         desk.catalog.endpoints(EndpointsWanted(after='["default/s2","http","10.0.2.1:8080","x"]'))
     assert (time.process_time() - began) / 10 < 0.1  # 0.01 s on a quiet machine
+
+
+class Udp:
+    """What a keeper of UDP services would say."""
+
+    def way(self, service: Service, port: ServicePort) -> Way:
+        return Way("direct", f"udp of {service.key}:{port.name}")
+
+    def flows_of(self, service: Service, port: ServicePort, endpoint: Endpoint) -> int:
+        assert (port.protocol, endpoint.address) == ("udp", HOST)
+        return 7
+
+
+def test_udp_ports_are_listed_with_their_own_words_and_flows() -> None:
+    desk = Desk()
+    vips = tuple(Address.of(vip, 0).ip for vip in ("10.96.0.1", "10.96.0.2"))
+    ends = (Endpoint("a", HOST),)
+    ports, datagrams = (ServicePort("dns", 53, ends),), (ServicePort("dns", 53, ends, "udp"),)
+    desk.say("file", Service("dns", vips=vips, ports=ports, datagrams=datagrams))
+    answers = CatalogAnswers(desk.hub, datagrams=Udp())
+    told: Any = answers.services(ServicesWanted())
+    (one,) = told["services"]
+    assert [(port["protocol"], port["path"], port["why"]) for port in one["ports"]] == [
+        ("", "relay", ""),
+        ("udp", "direct", "udp of default/dns:dns"),
+    ]
+    assert (one["endpoints"], one["ready"]) == (2, 2)
+    listed: Any = answers.endpoints(EndpointsWanted())
+    assert sorted(str(row["flows"]) for row in listed["endpoints"]) == ["7", "None"]
+    assert listed["total"] == 2

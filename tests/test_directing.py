@@ -67,6 +67,9 @@ def test_it_is_direct_when_the_configuration_says_so(kernel: Kernel, publisher: 
         "meshtrio_direct_services": 1,
         "meshtrio_direct_active": 0,
         "meshtrio_direct_no_room": 0,
+        "meshtrio_udp_services": 0,
+        "meshtrio_udp_flows": 0,
+        "meshtrio_udp_no_room": 0,
     }
     made.settle(config(direct="auto"))
     assert made.way("default/web", "http").why == Relayed.RETRIES.value
@@ -82,6 +85,22 @@ async def test_without_a_kernel_it_says_why(publisher: Publisher) -> None:
     assert made.way("default/web", "http").why == Relayed.NO_HOOKS.value
     assert made.summary()["services"] == 0
     assert await made.live() == ([], 0)
+
+
+@pytest.mark.kernel
+def test_udp_is_picked_for_whatever_keeps_tcp_on_relay(kernel: Kernel, publisher: Publisher) -> None:
+    both = msgspec.structs.replace(WEB, datagrams=(msgspec.structs.replace(WEB.ports[0], protocol="udp"),))
+    made = directing(publisher, config(direct="auto"))
+    made.use(kernel)
+    publisher.replace(publisher.snapshot.with_services([both]))
+    assert made.way("default/web", "http").why == Relayed.RETRIES.value
+    assert made.udp.way(both, both.datagrams[0]).path == "direct"
+    assert publisher.asked_for() == {"default/web"}
+    assert made.summaries()["udp"] == {"services": 1, "flows": 0, "no_room": 0}
+    made.settle(config(rules=[{"service": "web", "direct": "off"}]))
+    assert made.udp.way(both, both.datagrams[0]).path == "pass"
+    publisher.replace(publisher.snapshot.with_only([]))
+    assert made.summaries()["udp"]["services"] == 0
 
 
 @pytest.mark.parametrize("wrong", ["", "web", "10.0.0.1", "[::1]"])

@@ -22,7 +22,8 @@ that is: the source's, our probe's, or both. Unhealthy and draining endpoints ge
 others are there. STATE names what is not ordinary: draining, stale (its source is lost), ejected (its
 breaker keeps new connections away). AGE is how long it has been as it is. BREAKER is closed, open (until
 when), half_open, or forced. ACTIVE counts the connections through all workers, LATENCY is how long first
-bytes took lately (peak EWMA). A narrow terminal shows fewer columns; --wide shows all.
+bytes took lately (peak EWMA). FLOWS counts the sockets that sent to a UDP service and came to it. A
+narrow terminal shows fewer columns; --wide shows all.
 
 \b
 Examples:
@@ -36,7 +37,7 @@ Examples:
       "ready": false, "draining": false, "weight": 1, "zone": "a", "node": "n1", "version": "v2",
       "source": "kubernetes", "since": 1700000000.1, "stale": false, "meshed": true,
       "identity": "", "labels": {"tier": "web"}, "breaker": "open", "retry_in_s": 25.9,
-      "active": 2, "latency_s": 0.004, "ejected": true}]
+      "active": 2, "latency_s": 0.004, "ejected": true, "flows": null}]
   meshtrio endpoints orders --watch --json  # a line of that whenever something changed
 """
 
@@ -101,6 +102,8 @@ def table_of(told: dict[str, Any], now: float, width: int | None, *, wide: bool)
         Column("AGE", functools.partial(_age, now=now), rank=4),
         Column("MESHED", lambda one: "yes" if one["meshed"] else "no", rank=9),
     )
+    if any(one["flows"] is not None for one in listed):
+        columns += (Column("FLOWS", lambda one: _known(one["flows"]), rank=4),)
     if wide:
         columns += (
             Column("ID", lambda one: one["id"]),

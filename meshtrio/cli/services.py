@@ -14,6 +14,8 @@ from meshtrio.cli.watch import View, Watchable, show, watch_option
 from meshtrio.route.directness import Relayed
 
 OFF = Relayed.OFF.value
+LEFT = ("relay", "pass")
+"""How traffic goes for which the kernel picks nobody."""
 MOST_WRONG = 10
 """How many wishes that are wrong are said below the table."""
 LEVELS = ("live", "last_known", "dns", "static")
@@ -24,8 +26,9 @@ LEVEL says how good what we know is: live; last_known (the source is lost, and t
 STALE FOR how long); dns or static (a registry is configured, and DNS or the file has to do). READY counts
 the endpoints that get new connections, of all. PATH is for services that may be direct (traffic.direct):
 `direct` is past us, straight to the endpoint that the kernel picks; `relay` is through a worker, and WHY
-RELAYED says why. Below are wishes for traffic (annotations, meta) that are wrong, and so are not heeded. A
-narrow terminal shows fewer columns; --wide shows all.
+says why. No worker carries UDP: its ports are `direct`, or `refuse` (the caller gets EPERM), or `pass`
+(datagrams go where they are sent). Below are wishes for traffic (annotations, meta) that are wrong, and
+so are not heeded. A narrow terminal shows fewer columns; --wide shows all.
 
 \b
 Examples:
@@ -80,7 +83,7 @@ def table_of(told: dict[str, Any], now: float, width: int | None) -> list[Line]:
         Column("STALE FOR", functools.partial(_stale, now=now), rank=2),
     ]
     if any(map(_path, listed)):
-        columns += [Column("PATH", _path, rank=5), Column("WHY RELAYED", _why, rank=6)]
+        columns += [Column("PATH", _path, rank=5), Column("WHY", _why, rank=6)]
     lines = lay_out(columns, listed, width=width, colour=_colour)
     wrong = [f"{one['namespace']}/{one['name']}: {said}" for one in listed for said in one["unheeded"]]
     lines += and_more(told["total"] - len(listed))
@@ -97,7 +100,7 @@ def _ports(one: Row) -> str:
 
 def _path(one: Row) -> str:
     """Say how its connections go, if any of them might go directly."""
-    if not any(port["path"] != "relay" or port["why"] not in ("", OFF) for port in one["ports"]):
+    if not any(port["path"] not in LEFT or port["why"] not in ("", OFF) for port in one["ports"]):
         return ""
     paths = {port["path"] for port in one["ports"]}
     return paths.pop() if len(paths) == 1 else "both"

@@ -60,6 +60,7 @@ def _show(told: dict[str, Any]) -> None:
         ("catalog", _catalog(told), of(told, "catalog", "fault")),
         ("identity", *identity(told)),
         ("direct", _direct(told), ""),
+        ("udp", _udp(told), ""),
         ("balance", *balance(told)),
         ("agent", _process(told["agent"]), ""),
     ):
@@ -99,6 +100,14 @@ def _direct(told: dict[str, Any]) -> str:
     )
     text += f", {counts['failed']} not established" if counts["failed"] else ""
     return text + (f", no room for {counts['no_room']} services" if counts["no_room"] else "")
+
+
+def _udp(told: dict[str, Any]) -> str:
+    counts = of(told, "udp") or {}
+    if not any(counts.values()):
+        return "no service"
+    text = f"{counts['services']} services, {counts['flows']} flows"
+    return text + (f", no room for {counts['no_room']} addresses" if counts["no_room"] else "")
 
 
 def balance(told: dict[str, Any]) -> tuple[str, str]:

@@ -99,7 +99,7 @@ class Settings(Struct, frozen=True, forbid_unknown_fields=True):
     """If fewer endpoints are usable, the word of registry and probes is not believed: all get traffic. 0: it
     is always believed."""
     direct: Direct = "off"
-    """auto: the kernel may choose the endpoint, where nothing else is asked for."""
+    """auto: the kernel may choose the endpoint, where nothing else is asked for (by UDP: whatever is)."""
     limits: ServiceLimits = ServiceLimits()
     breaker: Breaker = Breaker()
     retries: Retries = Retries()

@@ -131,6 +131,7 @@ def test_as_users_see_it(run: Run, there: Served) -> None:
         "active": 2,
         "latency_s": 0.0,
         "ejected": False,
+        "flows": None,
     }
     assert [one["address"] for one in (second, third, fourth)] == [
         "10.0.0.2:8080",

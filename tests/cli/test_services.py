@@ -119,13 +119,16 @@ def told_of(*ports: dict[str, Any]) -> Any:
         ([{"path": "direct", "why": ""}, {"path": "relay", "why": OFF}], "both -"),
         ([{"path": "direct", "why": ""}, {"path": "relay", "why": "full"}], "both full"),
         ([{"path": "relay", "why": "full"}], "relay full"),
+        ([{"path": "direct", "why": "udp"}], "direct udp"),
+        ([{"path": "pass", "why": "udp; full"}], "pass udp; full"),
+        ([{"path": "relay", "why": OFF}, {"path": "refuse", "why": "udp; none"}], "both udp; none"),
     ],
 )
 def test_the_path_is_shown_where_it_might_be_direct(ports: list[dict[str, Any]], words: str) -> None:
     head, row = text_of(told_of(*ports), None).splitlines()
-    assert head.split()[-3:] == ["PATH", "WHY", "RELAYED"]
+    assert head.split()[-2:] == ["PATH", "WHY"]
     assert " ".join(row.split()).endswith(words)
-    assert "PATH" not in text_of(told_of({"path": "relay", "why": OFF}), None)
+    assert "PATH" not in text_of(told_of({"path": "relay", "why": OFF}, {"path": "pass", "why": OFF}), None)
 
 
 def test_wishes_that_are_wrong_are_said_below(desk: Desk) -> None:

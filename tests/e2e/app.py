@@ -159,7 +159,37 @@ def listen_no_more(name: str) -> Any:
     return {}
 
 
+def echo(host: str, port: int, name: str) -> Any:
+    """Answer each datagram: who am I, whom do I see."""
+    kept[f"listener {name}"] = made = datagrams(host)
+    made.bind((host, port))
+
+    def run() -> None:
+        while True:
+            _, peer = made.recvfrom(65536)
+            made.sendto(json.dumps({"name": name, "peer": peer[:2]}).encode(), peer)
+
+    threading.Thread(target=run, daemon=True).start()
+    return {}
+
+
 # What it dials
+
+
+def datagrams(host: str) -> socket.socket:
+    return socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+
+
+def ask(keep: str, host: str, port: int, connect: bool = False, patience: float = 3) -> Any:
+    """Ask by UDP, from a socket that is made the first time."""
+    made = kept.setdefault(keep, datagrams(host))
+    made.settimeout(patience)
+    if connect:
+        made.connect((host, port))
+    made.send(b"?") if connect else made.sendto(b"?", (host, port))
+    heard, source = made.recvfrom(65536)
+    peer = made.getpeername()[:2] if connect else None
+    return {**json.loads(heard), "source": source[:2], "local": made.getsockname()[:2], "remote": peer}
 
 
 def dial(host: str, port: int, keep: str = "", says: str = "", patience: float = PATIENCE_S) -> Any:
