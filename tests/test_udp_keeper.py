@@ -38,7 +38,7 @@ class Said:
     """What is wanted of all traffic."""
 
     def __init__(self) -> None:
-        self.said = Asked(direct=True, attempts=3, limited=True, slow_s=1.0, broken=True)
+        self.said = Asked(direct=True, attempts=3, limited=True, slow_s=1.0, proving=True)
 
     def asked(self, service: Service, port: ServicePort) -> Asked:
         return self.said

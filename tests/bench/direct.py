@@ -1,6 +1,7 @@
 """Shell. Direct services beside no mesh at all, and what a pick costs.
 
-`python -m tests.bench.direct ROUNDS SCENARIO...`, or without arguments for the picks.
+`python -m tests.bench.direct ROUNDS SCENARIO...`, or without arguments for the picks. The scenario `udp` is
+round trips to a UDP service (datagrams.py).
 
 Linux IPVS would be the other one to compare with; it is measured nowhere here, for it needs a kernel that has
 it (CONFIG_IP_VS).
@@ -25,6 +26,8 @@ from meshtrio.intercept import bpf
 from meshtrio.intercept.direct_layout import Pick
 from meshtrio.intercept.direct_maps import DirectMaps
 from meshtrio.intercept.kernel import open_kernel
+from meshtrio.intercept.udp_maps import UdpMaps
+from tests.bench import datagrams
 from tests.bench.backend import Ground, Place
 from tests.bench.mesh import Meshtrio, configuration
 from tests.bench.peer import Unmeshed
@@ -118,8 +121,20 @@ def cost(pod: Pod, name: str) -> float:
     return (after[0] - before[0]) / max(1, after[1] - before[1])
 
 
+def datagram_costs(pod: Pod) -> None:
+    """Print what sendmsg4 and recvmsg4 take for one of 5,000 datagrams that a socket sends to itself."""
+    UdpMaps(pod.kernel.maps).put(Address.of(VIP, 80), Pick.TURNS, [Address.of(HERE, 20_000)])
+    pod.app.do("own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); own.bind((host, 20000))", host=HERE)
+    for name, to in (("no service", [HERE, 20_000]), ("a service", [VIP, 80])):
+        before = [ran(pod.kernel.programs[hook]) for hook in ("sendmsg4", "recvmsg4")]
+        pod.app.do("for _ in range(5000):\n own.sendto(b'x', tuple(to)); own.recvfrom(9)", to=to)
+        after = [ran(pod.kernel.programs[hook]) for hook in ("sendmsg4", "recvmsg4")]
+        took = [(a[0] - b[0]) / (a[1] - b[1]) for a, b in zip(after, before, strict=True)]
+        print(f"UDP to {name}: sendmsg4 {took[0]:.0f} ns, recvmsg4 {took[1]:.0f} ns")
+
+
 def picks() -> None:
-    """Print what connect4 and sockops cost, by pick and by the number of members.
+    """Print what connect4 and sockops cost, by pick and by the number of members; then UDP.
 
     Nobody listens at the members: what is measured is the way to the refusal.
     """
@@ -139,12 +154,16 @@ def picks() -> None:
                         f" sockops {follow:.0f} ns an event",
                         flush=True,
                     )
+            datagram_costs(pod)
     finally:
         kernel.close()
 
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        compare(int(sys.argv[1]), sys.argv[2:] or list(MEASURED))
+        rounds, wanted = int(sys.argv[1]), sys.argv[2:] or [*MEASURED, "udp"]
+        compare(rounds, wanted)
+        if "udp" in wanted:
+            datagrams.compare(rounds)
     else:
         picks()

@@ -11,7 +11,11 @@ from tests.bench.kernel_types import offsets_of
 SOURCES = Path(__file__).parent / "load"
 BTF = Path("/sys/kernel/btf/vmlinux")
 CLIENT = "client connect callers messages rate stolen bulk"
-PROGRAMS = {"server": ("server.c",), "client": tuple(f"{part}.c" for part in CLIENT.split())}
+PROGRAMS = {
+    "server": ("server.c",),
+    "client": tuple(f"{part}.c" for part in CLIENT.split()),
+    "datagrams": ("datagrams.c",),
+}
 DEBIAN_PACKAGES = {
     "cc": "gcc libc6-dev",
     "wrk": "wrk",
@@ -27,7 +31,7 @@ def lacking(programs: Iterable[str]) -> dict[str, str]:
 
 
 def build(into: Path) -> None:
-    """Put `server`, `client` and wrk's script into a folder. RuntimeError with the compiler's words."""
+    """Put the programs and wrk's script into a folder. RuntimeError with the compiler's words."""
     defines = _offsets()
     for program, sources in PROGRAMS.items():
         words = ["cc", "-O2", "-Wall", "-Wextra", "-Wno-sign-compare", *defines, "-o", str(into / program)]
