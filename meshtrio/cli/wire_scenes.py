@@ -30,7 +30,8 @@ PAGES = 3
 ROTATIONS = 4
 EVERY_S = 0.2
 LEAST = 5 * ROTATIONS
-"""So many connections at least, or there was no load."""
+"""So many connections at least, or there was no load. Not as many as go: the agent lists the last ones that
+ended, and the calls of the other scenes must be among them."""
 
 LOADING = """
 import http.client, os, sys, threading, time
@@ -55,6 +56,7 @@ def call_anew():
         line = http.client.HTTPConnection(host, int(port), timeout=5)
         fetch(line, "new")
         line.close()
+        time.sleep(0.03)
 def keep_one():
     line = http.client.HTTPConnection(host, int(port), timeout=5)
     line.connect()

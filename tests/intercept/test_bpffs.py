@@ -17,7 +17,9 @@ from pathlib import Path
 libc = ctypes.CDLL(None, use_errno=True)
 assert libc.unshare(0x00020000) == 0
 assert libc.mount(b"none", b"/", None, 0x4000 | 0x40000, None) == 0
-libc.umount2(b"/sys/fs/bpf", 2)
+for line in open("/proc/mounts").readlines():
+    if line.split()[2] == "bpf":
+        libc.umount2(line.split()[1].encode(), 2)
 from meshtrio.intercept.bpffs import BpffsError, ensure
 def mounted():
     return [line.split()[1] for line in open("/proc/mounts") if line.split()[2] == "bpf"]

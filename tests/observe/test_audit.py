@@ -17,6 +17,12 @@ from meshtrio.outcome import Outcome
 from tests.support.desk import eventually
 
 
+@pytest.fixture(autouse=True)
+def _nobody_wrote_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin with a trail of this process in which no other test has left lines or a file."""
+    monkeypatch.setattr(audit, "_trail", Trail())
+
+
 @pytest.fixture
 async def trail(tmp_path: Path) -> AsyncIterator[Trail]:
     made = Trail()
