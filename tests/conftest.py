@@ -227,11 +227,12 @@ def nothing_left_open(request: pytest.FixtureRequest) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def logging_as_it_was() -> Iterator[None]:
-    """Take back what a test set up of our logger: an agent in this process would keep it from caplog."""
+    """Take back what tests and fixtures set up of our logger: an agent in this process would keep it from
+    caplog, also one that a whole file shares."""
     logger = logging.getLogger("meshtrio")
-    before = logger.handlers[:], logger.level, logger.propagate
+    logger.handlers[:], logger.level, logger.propagate = [], logging.NOTSET, True
     yield
-    logger.handlers[:], logger.level, logger.propagate = before
+    logger.handlers[:], logger.level, logger.propagate = [], logging.NOTSET, True
 
 
 def _new_descriptors(before: dict[int, str]) -> list[str]:

@@ -30,8 +30,7 @@ PAGES = 3
 ROTATIONS = 4
 EVERY_S = 0.2
 LEAST = 5 * ROTATIONS
-"""So many connections at least, or there was no load. Not as many as go: the agent lists the last ones that
-ended, and the calls of the other scenes must be among them."""
+"""So many connections at least, or there was no load; and not too many, for only the last are listed."""
 
 LOADING = """
 import http.client, os, sys, threading, time

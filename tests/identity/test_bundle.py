@@ -123,6 +123,9 @@ def test_a_bundle_that_cannot_be_relied_on(text: bytes) -> None:
         read_bundle("td", text)
 
 
+@pytest.mark.filterwarnings(
+    "ignore:Attribute's length"
+)  # cryptography's, of a name that it reads all the same
 @given(st.integers(0, 10_000), st.integers(1, 255))
 def test_any_change_is_read_or_a_fault(place: int, by: int) -> None:
     text = bytearray(write_bundle(make_bundle("td", (ROOT,), 3)))

@@ -1,6 +1,8 @@
 """Shell. The instrument before anything is measured with it: silent without a relay and on a right one,
 loud on each wrong one."""
 
+import contextlib
+import random
 import socket
 from collections.abc import Sequence
 
@@ -31,13 +33,14 @@ LOUD = {
 
 
 def free_ports(host: str = "127.0.0.1") -> tuple[tuple[str, int], tuple[str, int]]:
-    """Give two addresses on which nothing listens."""
+    """Give two addresses on which nothing listens, of ports that the kernel gives to nobody who dials."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with (
-        socket.create_server((host, 0), family=family) as one,
-        socket.create_server((host, 0), family=family) as two,
-    ):
-        return (host, one.getsockname()[1]), (host, two.getsockname()[1])
+    found: list[tuple[str, int]] = []
+    while len(found) < 2:
+        where = (host, random.randrange(20_000, 32_000))
+        with contextlib.suppress(OSError), socket.create_server(where, family=family):
+            found.append(where)
+    return found[0], found[1]
 
 
 def through(fault: Fault, *, connections: int = CONNECTIONS, only: Sequence[int] = ()) -> Report:

@@ -28,7 +28,7 @@ def through_the_mesh(program: Program, rung: str, vip: str) -> None:
 
 def on_both_rungs(program: Program) -> list[Any]:
     """Each on both; on nf_tables those that differ most in how they speak, the others in the soak."""
-    marks = () if program.name in ("curl", "nginx", "redis", "postgresql", "mariadb") else pytest.mark.soak
+    marks = () if program.name in ("curl", "nginx", "mariadb") else pytest.mark.soak
     return [
         pytest.param(program, "ebpf", id=f"{program.name}-ebpf"),
         pytest.param(program, "nft", id=f"{program.name}-nft", marks=marks),

@@ -5,6 +5,7 @@ have or forge. Knows no agent; mesh.py does.
 import contextlib
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,6 +80,7 @@ class Call:
         """Connect, and say nothing yet."""
         self.sock = space.tcp_socket()
         self.sock.settimeout(PATIENCE_S)
+        self.began = time.time()
         self.sock.connect((host, port))
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         ip, from_port = self.sock.getsockname()

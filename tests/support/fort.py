@@ -39,7 +39,9 @@ class Fort(NamedTuple):
         """Wait for the end of this connection, as it is recorded."""
 
         def found() -> list[dict[str, Any]]:
-            return [one for one in self.mesh.ended() if one["source"] == call.source]
+            # An earlier one may have had the same port.
+            ended = (one for one in self.mesh.ended() if one["source"] == call.source)
+            return [one for one in ended if one["began"] >= call.began]
 
         return dict(self.mesh.wait(found, wait_s)[0])
 
