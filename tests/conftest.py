@@ -230,9 +230,14 @@ def logging_as_it_was() -> Iterator[None]:
     """Take back what tests and fixtures set up of our logger: an agent in this process would keep it from
     caplog, also one that a whole file shares."""
     logger = logging.getLogger("meshtrio")
-    logger.handlers[:], logger.level, logger.propagate = [], logging.NOTSET, True
+
+    def begin_anew() -> None:
+        logger.handlers[:], logger.propagate = [], True
+        logger.setLevel(logging.NOTSET)  # not logger.level: whether a level is enabled is remembered
+
+    begin_anew()
     yield
-    logger.handlers[:], logger.level, logger.propagate = [], logging.NOTSET, True
+    begin_anew()
 
 
 def _new_descriptors(before: dict[int, str]) -> list[str]:

@@ -85,7 +85,7 @@ async def test_a_forgotten_version_is_listed_anew_and_nothing_is_emptied(
             await trio.lowlevel.checkpoint()
         await truth(follow, api, "10.1.0.2")
         assert "forgotten" in follow.error()
-        assert live(follow)
+        await follow.until(lambda: live(follow))
 
 
 async def test_a_410_answer_is_the_same_as_one_in_the_stream(api: ApiServer, config: Path) -> None:

@@ -23,10 +23,7 @@ def said(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(time, "localtime", lambda _: time.gmtime(86400 * 365))
     monkeypatch.setattr(logging, "time", StoppedTime)
     monkeypatch.setattr(log, "_said", {})
-    logger = logging.getLogger("meshtrio")
-    before = logger.handlers[:], logger.level, logger.propagate
     yield lambda: capsys.readouterr().err.splitlines()
-    logger.handlers[:], logger.level, logger.propagate = before
 
 
 class StoppedTime:
