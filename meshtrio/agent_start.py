@@ -5,9 +5,10 @@ process that imports it again: half a second of a start.
 """
 
 import os
-import sys
 
 import msgspec
+
+from meshtrio import program
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -22,4 +23,5 @@ def begin(config_path: str, flags: dict[str, object]) -> None:
     start = msgspec.json.encode(Start(config_path, flags)).decode()
     # Without the columns of each instruction, which only draw carets below traces: 0.4 MB less.
     frugal = ("-X", "no_debug_ranges")
-    os.execv(sys.executable, [sys.executable, *frugal, "-m", "meshtrio.agent_process", start])
+    words = program.command("meshtrio.agent_process", start, options=frugal)
+    os.execv(words[0], words)

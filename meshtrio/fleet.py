@@ -10,7 +10,6 @@ import random
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
@@ -18,6 +17,7 @@ from typing import TypeVar
 
 import trio
 
+from meshtrio import program
 from meshtrio.channel import Channel, ChannelClosed, SocketChannel, local_pair
 from meshtrio.messages import Drain, Forget, Live, Observed, Ready, Resolve, Tally, ToAgent, ToWorker
 from meshtrio.observe import log
@@ -164,7 +164,7 @@ class Fleet:
         try:
             with theirs:
                 process = await trio.lowlevel.open_process(
-                    [sys.executable, "-m", "meshtrio.worker_process", str(theirs.fileno())],
+                    program.command("meshtrio.worker_process", str(theirs.fileno())),
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     # What a terminal sends to its group (^C, ^\\, hang-up) is for the agent.

@@ -7,13 +7,13 @@ C text and probes are the same. Does not know what a trial does.
 import functools
 import hashlib
 import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import trio
 
+from meshtrio import program
 from meshtrio.accelerate.hazards import Finding
 from meshtrio.intercept import cgroup, kept, source
 from meshtrio.intercept.cgroup import CgroupError
@@ -21,8 +21,6 @@ from meshtrio.intercept.cgroup import CgroupError
 TEXT = "accelerate.c"
 TRIAL_S = 60.0
 """A trial takes less than a second, and some seconds for each probe that waits in vain."""
-
-_BESIDE_THE_PACKAGE = str(Path(__file__).resolve().parents[2])
 
 
 class Untried(Exception):
@@ -53,12 +51,11 @@ async def _held(cache: Path | None) -> bytes:
     try:
         with trio.fail_after(TRIAL_S):
             done = await trio.run_process(
-                [sys.executable, "-m", "meshtrio.accelerate.trial", str(group)],
+                program.command("meshtrio.accelerate.trial", str(group)),
                 stdin=msgspec.msgpack.encode(compiled),
                 capture_stdout=True,
                 capture_stderr=True,
                 check=False,
-                cwd=_BESIDE_THE_PACKAGE,
             )
     except trio.TooSlowError as cause:
         raise Untried(f"the trial took more than {TRIAL_S:g} s") from cause

@@ -11,11 +11,11 @@ import errno
 import os
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
+from meshtrio import program
 from meshtrio.intercept.nft_request import ErrandRefused, Refusal
 
 Answer = TypeVar("Answer")
@@ -24,7 +24,6 @@ ERRAND_S = 20.0
 """A child takes 0.2 s; one that takes this long will never answer."""
 
 _CLONE_NEWNET = 0x4000_0000
-_PACKAGE_ROOT = Path(__file__).resolve().parents[2]
 
 
 class _Letter(msgspec.Struct):
@@ -54,13 +53,12 @@ class Child(NamedTuple):
         letter = _Letter(msgspec.Raw(msgspec.json.encode(errand)), netns_fd)
         with trio.move_on_after(ERRAND_S) as patience:
             ended = await trio.run_process(
-                [sys.executable, "-m", "meshtrio.intercept.errand_process", self.module],
+                program.command("meshtrio.intercept.errand_process", self.module),
                 stdin=msgspec.json.encode(letter),
                 capture_stdout=True,
                 capture_stderr=True,
                 check=False,
                 pass_fds=() if netns_fd is None else (netns_fd,),
-                cwd=_PACKAGE_ROOT,  # -m finds the package here, installed or not
             )
         if patience.cancelled_caught:
             raise self.refused(Refusal(feature=f"{self.module} did not answer in {ERRAND_S:g} s"))

@@ -16,11 +16,10 @@ from pathlib import Path
 import msgspec
 import trio
 
+from meshtrio import program
 from meshtrio.intercept import kept
 from meshtrio.intercept.object import CompiledObject
 
-# Where the compiler runs: inside the package our own folders would hide the standard library's.
-_BESIDE_THE_PACKAGE = str(Path(__file__).resolve().parents[2])
 _INCLUDE = re.compile(r'^#include "([^"]+)"\s*$')
 
 
@@ -86,12 +85,11 @@ async def compiled(cache: Path | None, name: str = "meshtrio.c") -> CompiledObje
         with contextlib.suppress(msgspec.MsgspecError):
             return msgspec.msgpack.decode(body, type=CompiledObject)
     done = await trio.run_process(
-        [sys.executable, "-m", "meshtrio.intercept.compiler", str(stub)],
+        program.command("meshtrio.intercept.compiler", str(stub)),
         stdin=text.encode(),
         capture_stdout=True,
         capture_stderr=True,
         check=False,
-        cwd=_BESIDE_THE_PACKAGE,
     )
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip() or f"exit status {done.returncode}"

@@ -31,4 +31,4 @@ def no_bcc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "no_bcc"
     folder.mkdir()
     (folder / "bcc.py").write_text("raise ImportError(\"No module named 'bcc'\")\n")
-    monkeypatch.setenv("PYTHONPATH", str(folder))
+    monkeypatch.syspath_prepend(folder)

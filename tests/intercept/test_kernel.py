@@ -53,7 +53,7 @@ async def test_it_opens_from_the_cache_without_bcc(
     cache: Path, kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "bcc.py").write_text("raise ImportError\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
     opened = await open_kernel(None, cache)
     opened.close()
     with pytest.raises(KernelRefused, match="python3-bpfcc"):

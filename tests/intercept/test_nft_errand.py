@@ -24,7 +24,7 @@ REAL = Child("meshtrio.intercept.nft_child", NftRefused)
 @pytest.fixture
 def child_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Made:
     """Make children from a text."""
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
 
     def make(text: str) -> Child:
         name = f"child_{len(list(tmp_path.iterdir()))}"
