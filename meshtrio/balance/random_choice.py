@@ -32,17 +32,21 @@ class RandomChoice:
     O(log n).
     """
 
-    __slots__ = ("_members", "_random", "_sums")
+    __slots__ = ("_even", "_members", "_random", "_sums")
 
     def __init__(self, luck: Luck) -> None:
         self._random = luck.random
         self._members: list[Member] = []
         self._sums: list[float] = []
+        self._even = 0
+        """How many they are, if all weigh the same; else 0."""
 
     def replace(self, members: Sequence[Member]) -> None:
         """Draw from exactly these, as they weigh now."""
         self._members = ordered(members)
         self._sums = list(accumulate(member.weight for member in self._members))
+        is_even = len({member.weight for member in self._members}) == 1
+        self._even = len(self._members) if is_even else 0
 
     @property
     def mean_weight(self) -> float:
@@ -51,14 +55,13 @@ class RandomChoice:
 
     def pick(self, now: float, key: int | None, tried: Collection[str]) -> Member | None:
         """Draw one that was not tried, or give None if all were."""
-        members, sums = self._members, self._sums
-        if not members:
+        if not self._members:
             return None
         for _ in range(DRAWS):
-            member = members[bisect_right(sums, self._random() * sums[-1])]
+            member = self._drawn()
             if member.id not in tried:
                 return member
-        rest = [member for member in members if member.id not in tried]
+        rest = [member for member in self._members if member.id not in tried]
         if not rest:
             return None
         sums = list(accumulate(member.weight for member in rest))
@@ -66,17 +69,38 @@ class RandomChoice:
 
     def pair(self, tried: Collection[str]) -> tuple[Member, Member] | None:
         """Draw two that were not tried; the same one twice if there is no second, None if there is none."""
-        first = self.pick(0.0, None, tried)
+        # Written out, for nearly all pairs are made by this, and a call costs as much as a draw.
+        members, random = self._members, self._random
+        if even := self._even:
+            first, second = members[int(random() * even)], members[int(random() * even)]
+        elif sums := self._sums:
+            total = sums[-1]
+            first = members[bisect_right(sums, random() * total)]
+            second = members[bisect_right(sums, random() * total)]
+        else:
+            return None
+        if first is not second and not tried:
+            return first, second
+        return self._pair_with(first, tried)
+
+    def _pair_with(self, drawn: Member, tried: Collection[str]) -> tuple[Member, Member] | None:
+        """Make a pair with who was drawn first, unless that was tried."""
+        first = self.pick(0.0, None, tried) if drawn.id in tried else drawn
         if first is None:
             return None
-        members, sums, random = self._members, self._sums, self._random
-        total = sums[-1]
         for _ in range(DRAWS):
-            second = members[bisect_right(sums, random() * total)]
+            second = self._drawn()
             if second is not first and second.id not in tried:
                 return first, second
-        at = int(random() * len(members))
+        members = self._members
+        at = int(self._random() * len(members))
         for second in members[at:] + members[:at]:
             if second is not first and second.id not in tried:
                 return first, second
         return first, first
+
+    def _drawn(self) -> Member:
+        if self._even:
+            return self._members[int(self._random() * self._even)]
+        sums = self._sums
+        return self._members[bisect_right(sums, self._random() * sums[-1])]
