@@ -79,7 +79,7 @@ class Retries(Struct, frozen=True, forbid_unknown_fields=True):
     """The longest wait before the second retry; doubled for each further one, up to `max_s`."""
     max_s: BackoffSeconds = 0.25
     budget_percent: Percent = 20
-    """Retries may be this share of the calls of the last 10 s, and `budget_per_s` more."""
+    """Retries may be this share of the calls of the last 10 s, or `budget_per_s`, whichever is more."""
     budget_per_s: BudgetRate = 3.0
 
 
