@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from meshtrio.address import Address
 from meshtrio.catalog.diallable import why_undiallable
-from meshtrio.catalog.service import Endpoint, Service, ServicePort
+from meshtrio.catalog.service import UDP, Endpoint, Service, ServicePort, service_with
 from meshtrio.config.discovery import DnsService
 
 RECORDS = 64
@@ -146,7 +146,7 @@ class Records:
             return None
         number = self.service.port or _commonest(address.port for address in endpoints)
         ordered = sorted(endpoints.values(), key=lambda endpoint: endpoint.address)
-        return ServicePort(self.service.port_name, number, tuple(ordered))
+        return ServicePort(self.service.port_name, number, tuple(ordered), UDP if self.service.udp else "")
 
     def _by_host(self) -> list[tuple[Address, int]]:
         return [(Address.of(ip, self.service.port), 1) for ip in self._addresses(self.service.host)]
@@ -191,13 +191,15 @@ class Records:
 def service_of(first: DnsService, ports: Iterable[ServicePort | None]) -> Service | None:
     """Make one service of the ports that several entries for it brought; None if there is none.
 
-    Of two ports with one name or one number the first counts.
+    Of two ports with one name, or one number and protocol, the first counts.
     """
     kept: list[ServicePort] = []
     for port in ports:
-        if port is not None and not any(port.name == one.name or port.port == one.port for one in kept):
+        if port is not None and not any(
+            port.name == one.name or (port.port, port.protocol) == (one.port, one.protocol) for one in kept
+        ):
             kept.append(port)
-    return Service(first.name, first.namespace, ports=tuple(kept)) if kept else None
+    return service_with(first.name, first.namespace, kept) if kept else None
 
 
 def _commonest(numbers: Iterable[int]) -> int:

@@ -2,10 +2,10 @@
 
 Does not know the clock, nor what is kept over a restart. Time is any clock that only goes forward.
 
-Callers dial a registration at its `port`, so registrations with one `port` are one port of the service. Its
-name is the least that they give it. Where two ports would have one name, the greater number gets a longer
-one. Of several registrations of one address the one that said something new last is believed: an instance
-that was started again under another id is not counted twice.
+Callers dial a registration at its `port`, so registrations with one `port`, of TCP or of UDP, are one port of
+the service. Its name is the least that they give it. Where two ports would have one name, the greater number
+gets a longer one, and UDP after TCP. Of several registrations of one address the one that said something new
+last is believed: an instance that was started again under another id is not counted twice.
 """
 
 import enum
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from meshtrio.catalog.registrant import Name, Registrant
-from meshtrio.catalog.service import Endpoint, Service, ServicePort
+from meshtrio.catalog.service import UDP, Endpoint, Service, ServicePort, service_with
 
 
 class Verdict(enum.Enum):
@@ -137,22 +137,23 @@ class Registrations:
         if of_service is None:
             return None
         by_address = {
-            (held.registrant.port, held.registrant.endpoint.address): held.registrant
+            (held.registrant.udp, held.registrant.port, held.registrant.endpoint.address): held.registrant
             for held in of_service.values()
         }
-        names: dict[int, list[str]] = {}
-        endpoints: dict[int, list[Endpoint]] = {}
+        names: dict[tuple[bool, int], list[str]] = {}
+        endpoints: dict[tuple[bool, int], list[Endpoint]] = {}
         for one in by_address.values():
-            names.setdefault(one.port, []).append(one.port_name)
-            endpoints.setdefault(one.port, []).append(one.endpoint)
+            names.setdefault((one.udp, one.port), []).append(one.port_name)
+            endpoints.setdefault((one.udp, one.port), []).append(one.endpoint)
         namespace, _, name = key.partition("/")
         ports: dict[str, ServicePort] = {}
-        for number in sorted(names):
-            port_name = min(filter(None, names[number]), default="")
+        for udp, number in sorted(names):
+            port_name = min(filter(None, names[udp, number]), default="")
             while port_name in ports:
                 port_name = f"{port_name}-{number}".lstrip("-")
-            ports[port_name] = ServicePort(port_name, number, tuple(sorted(endpoints[number], key=_id)))
-        return Service(name, namespace, ports=tuple(ports.values()))
+            serving = tuple(sorted(endpoints[udp, number], key=_id))
+            ports[port_name] = ServicePort(port_name, number, serving, UDP if udp else "")
+        return service_with(name, namespace, ports.values())
 
 
 def _id(endpoint: Endpoint) -> str:

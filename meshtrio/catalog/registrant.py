@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from meshtrio.address import Address
 from meshtrio.catalog.diallable import why_undiallable
-from meshtrio.catalog.service import Endpoint, Health
+from meshtrio.catalog.service import UDP, Endpoint, Health
 from meshtrio.config.kinds import Label
 from meshtrio.config.shape import Means, Shaping
 
@@ -53,6 +53,8 @@ class Registrant(msgspec.Struct, frozen=True):
     port_name: str = ""
     ttl_s: int = 30
     """How long it holds without a heartbeat; 0: for ever."""
+    udp: bool = False
+    """Its port is one of UDP."""
 
 
 class _Path(msgspec.Struct, frozen=True):
@@ -70,6 +72,7 @@ class _Body(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         ""
     )
     port: Annotated[int, Meta(ge=0, le=65535, description="a port, 1 to 65535, or 0 for the endpoint's")] = 0
+    protocol: Literal["tcp", "udp"] = "tcp"
     weight: Annotated[int, Meta(ge=0, le=1000, description="a weight, 0 to 1000")] = 1
     zone: _Text = ""
     version: _Text = ""
@@ -133,7 +136,8 @@ def read_registrant(where: Where, text: bytes) -> Registrant:
         meshed=body.meshed,
         identity=body.identity,
     )
-    return Registrant(name, endpoint, body.port or address.port, body.port_name, body.ttl_s)
+    port = body.port or address.port
+    return Registrant(name, endpoint, port, body.port_name, body.ttl_s, body.protocol == UDP)
 
 
 def described(one: Registrant) -> dict[str, object]:
@@ -144,6 +148,7 @@ def described(one: Registrant) -> dict[str, object]:
         "namespace": one.name.key.partition("/")[0],
         "port_name": one.port_name,
         "port": one.port,
+        "protocol": UDP if one.udp else "tcp",
         "weight": said.weight,
         "zone": said.zone,
         "version": said.version,

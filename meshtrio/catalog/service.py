@@ -1,6 +1,7 @@
 """Core. What a service is: a name, ports, and endpoints behind each. Does not know where it comes from."""
 
 import enum
+from collections.abc import Iterable
 
 import msgspec
 
@@ -112,6 +113,17 @@ class Service(msgspec.Struct, frozen=True, gc=False):
             if port.name == name:
                 return port
         raise KeyError(name)
+
+
+def service_with(name: str, namespace: str, every_port: Iterable[ServicePort]) -> Service:
+    """Make a service of its ports, and put those of UDP apart."""
+    ports = tuple(every_port)
+    return Service(
+        name,
+        namespace,
+        ports=tuple(port for port in ports if port.protocol != UDP),
+        datagrams=tuple(port for port in ports if port.protocol == UDP),
+    )
 
 
 class Found(msgspec.Struct, frozen=True, gc=False):

@@ -81,6 +81,16 @@ class DnsService(Struct, frozen=True, forbid_unknown_fields=True):
     port_name: Annotated[str, Meta(pattern=r"^[-a-z0-9]{0,63}\Z", description="a short name, as in http")] = (
         ""
     )
+    protocol: Literal["", "tcp", "udp"] = ""
+    """Empty: udp if the host says so, as in _dns._udp.example.com; else tcp."""
+
+    @property
+    def udp(self) -> bool:
+        """Say whether its port is one of UDP."""
+        labels = self.host.lower().split(".")
+        return self.protocol == "udp" or (
+            not self.protocol and labels[0][:1] == "_" and "_udp" in labels[1:2]
+        )
 
 
 class Registration(Struct, frozen=True, forbid_unknown_fields=True):

@@ -128,6 +128,7 @@ async def test_the_life_of_a_registration(tmp_path: Path) -> None:
             "namespace": "default",
             "port_name": "http",
             "port": 80,
+            "protocol": "tcp",
             "weight": 1,
             "zone": "",
             "version": "",

@@ -1,7 +1,9 @@
 """Core. What becomes of DNS answers: endpoints, weights, and when to ask again."""
 
 import math
+from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -215,6 +217,36 @@ def test_several_entries_make_one_service() -> None:
     assert service.key == "shop/web"
     assert [port.name for port in service.ports] == ["a", "c"]
     assert service_of(first, [None, None]) is None
+
+
+@pytest.mark.parametrize(
+    ("host", "protocol", "udp"),
+    [
+        (HOST, "", False),
+        (HOST, "udp", True),
+        ("_dns._udp.example.com", "", True),
+        ("_DNS._UDP.example.com", "", True),
+        ("_dns._udp.example.com", "tcp", False),
+        ("_dns._tcp.example.com", "udp", True),
+        ("a._udp.example.com", "", False),
+    ],
+)
+def test_a_port_is_of_udp_if_the_host_or_the_entry_says_so(host: str, protocol: Any, udp: bool) -> None:
+    service = DnsService("db", host, port=53, protocol=protocol)
+    assert service.udp == udp
+    records = Records(msgspec.structs.replace(service, host=HOST, protocol="udp" if udp else "tcp"))
+    records.take(A, Said(("10.0.0.1",), 60), 0, 0)
+    port = records.port()
+    assert port
+    assert port.protocol == ("udp" if udp else "")
+
+
+def test_ports_of_udp_stand_apart() -> None:
+    ports = [ServicePort("a", 53), ServicePort("b", 53, protocol="udp"), ServicePort("c", 53, protocol="udp")]
+    service = service_of(DnsService("web", HOST), ports)
+    assert service
+    assert [port.name for port in service.ports] == ["a"]
+    assert [port.name for port in service.datagrams] == ["b"]
 
 
 TARGETS = ("a.", "b.", "c.")

@@ -59,6 +59,19 @@ def test_port_names_are_never_the_same() -> None:
     }
 
 
+def test_ports_of_udp_stand_apart() -> None:
+    service = made(
+        registrant("a", "10.0.0.1:53", port_name="dns"),
+        registrant("b", "10.0.0.1:53", port_name="dns", udp=True),
+        registrant("c", "10.0.0.2:53", port_name="dns", udp=True),
+    )
+    assert ports(service) == {53: ("dns", ["a"])}
+    assert service
+    (port,) = service.datagrams
+    assert (port.name, port.port, port.protocol) == ("dns-53", 53, "udp")
+    assert [one.id for one in port.endpoints] == ["b", "c"]
+
+
 def test_of_one_address_the_last_word_counts() -> None:
     held = Registrations(100)
     held.put(registrant("new"), 0.0)

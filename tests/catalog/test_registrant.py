@@ -36,6 +36,14 @@ def test_an_address_is_enough() -> None:
     assert (one.port, one.port_name, one.ttl_s) == (8080, "", 30)
 
 
+def test_a_port_of_udp_says_so() -> None:
+    one = read_registrant(WHERE, b'{"address": "10.0.0.1:53", "protocol": "udp"}')
+    assert one.udp
+    assert described(one)["protocol"] == "udp"
+    assert not read_registrant(WHERE, b'{"address": "10.0.0.1:53"}').udp
+    assert "protocol" in fault(protocol="sctp")
+
+
 def test_everything_that_can_be_said() -> None:
     one = read_registrant(
         WHERE,

@@ -72,6 +72,19 @@ async def test_both_families_become_endpoints(autojump_clock: MockClock) -> None
         assert heard.stream().events == 1, "no half truth came before"
 
 
+async def test_a_host_of_udp_becomes_a_port_of_udp(autojump_clock: MockClock) -> None:
+    host = "_dns._udp.example.com"
+    zone = Zone(
+        {(host, "SRV"): Records("1 1 53 a.example.com."), ("a.example.com", "A"): Records("10.0.0.1")}
+    )
+    async with following(zone, DnsService("names", host)) as heard:
+        await heard.until(lambda: heard.addresses("default/names") == ["10.0.0.1:53"])
+        service = heard.hub.merge.merged("default/names")
+        assert service
+        assert [(port.port, port.protocol) for port in service.datagrams] == [(53, "udp")]
+        assert service.ports == ()
+
+
 async def test_a_change_is_heard_when_the_ttl_is_over(autojump_clock: MockClock) -> None:
     zone = Zone({(HOST, "A"): Records("10.0.0.1", ttl=60)})
     async with following(zone, DB) as heard:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from meshtrio.route.datagrams import Unpicked
 from tests.bpf.names import REAL, real_resolver
 from tests.support.mesh import Mesh, Workload
 from tests.support.world import VIP, VIP6, App, app, island
@@ -143,6 +144,19 @@ def test_without_us_it_goes_on_and_a_successor_takes_over(scene: Scene) -> None:
     scene.mesh.wait(lambda: scene.mesh.status()["udp"]["services"] == 2)
     answer = scene.shop.app.tell("ask", may_fail=True, keep="one", host=OTHER, port=5300, patience=0.3)
     assert answer["error"] == "silence", "what is no service any more is left alone"
+
+
+def test_who_registers_serves_as_well(scene: Scene) -> None:
+    path = "/v1/services/lamp/endpoints/one"
+    said = scene.mesh.ask("PUT", path, {"address": "127.0.0.1:9094", "port": 5300, "protocol": "udp"})
+    assert said.body["protocol"] == "udp"
+    scene.mesh.wait(lambda: bool(scene.mesh.ask("GET", "/v1/services?name=lamp").body["services"]))
+    # Its own two addresses are of both families, and its endpoint is of one.
+    scene.mesh.wait(lambda: scene.way("lamp") == ("both", "udp; " + Unpicked.FAMILY.value))
+    (vip, _) = scene.mesh.ask("GET", "/v1/services?name=lamp").body["services"][0]["vips"]
+    assert (scene.ask("lamp", vip), scene.ask("tied lamp", vip, connect=True)) == ("more", "more")
+    assert scene.mesh.ask("DELETE", path).status == 200
+    scene.mesh.wait(lambda: not scene.mesh.ask("GET", "/v1/services?name=lamp").body["services"])
 
 
 def test_dig_believes_the_answer(scene: Scene) -> None:
