@@ -15,16 +15,16 @@ static __always_inline __s64 active_of(const struct addr *service, const struct 
 	return found ? found->active : 0;
 }
 
-/* Pick from the slots that hold. 0: they were replaced at this moment, or there are none. */
-static __always_inline int picked_once(const struct addr *to, const struct workload *w, struct addr *member)
+/* Pick from slots. 0: they were replaced at this moment. */
+static __always_inline int picked_once(const struct addr *to, const struct service *service,
+				       const struct workload *w, struct addr *member)
 {
 	struct slot_key key = { .service = *to };
 	struct addr address = *to;
 	struct addr *first, *second;
-	struct service *service = services.lookup(&address);
 	__u64 *turn;
 
-	if (!service || !service->slots)
+	if (!service->slots)
 		return 0;
 	__u32 slots = service->slots, algorithm = service->algorithm;
 	__u32 slot = algorithm == PICK_STICKY ? w->sticky : bpf_get_prandom_u32();
@@ -53,9 +53,19 @@ static __always_inline int picked_once(const struct addr *to, const struct workl
 }
 
 /* Pick; once more if the slots were replaced meanwhile. */
-static __always_inline int picked(const struct addr *to, const struct workload *w, struct addr *member)
+static __always_inline int picked(const struct addr *to, const struct service *service, const struct workload *w,
+				  struct addr *member)
 {
-	return picked_once(to, w, member) || picked_once(to, w, member);
+	struct addr address = *to;
+	struct service *now;
+
+	if (picked_once(to, service, w, member))
+		return 1;
+	now = services.lookup(&address);
+	if (!now)
+		return 0;
+	struct service later = *now;
+	return picked_once(to, &later, w, member);
 }
 
 static __always_inline void source_of(struct bpf_sock_ops *ctx, struct addr *source)
@@ -74,17 +84,27 @@ static __always_inline void source_of(struct bpf_sock_ops *ctx, struct addr *sou
 	__builtin_memcpy(source->ip, words, 16);
 }
 
+static __always_inline void describe(struct bpf_sock_ops *ctx, const struct flow *flow, struct live *live)
+{
+	source_of(ctx, &live->source);
+	live->destination = flow->destination;
+	live->member = flow->member;
+	live->workload = flow->workload;
+	live->netns = flow->netns;
+	live->began = flow->began;
+}
+
 static __always_inline void direct_begins(struct bpf_sock_ops *ctx, struct flow *flow, struct member *member)
 {
-	struct live live = { .destination = flow->destination, .member = flow->member };
+	struct live live = {};
 	__u64 cookie = bpf_get_socket_cookie(ctx);
 
-	source_of(ctx, &live.source);
-	live.workload = flow->workload;
-	live.netns = flow->netns;
-	live.began = bpf_ktime_get_ns();
+	flow->began = bpf_ktime_get_ns();
+	describe(ctx, flow, &live);
 	if (direct_live.update(&cookie, &live))
 		count(FULL_LIVE);
+	else
+		flow->flags |= FLOW_LISTED;
 	if (member) {
 		__sync_fetch_and_add(&member->connections, 1);
 		__sync_fetch_and_add(&member->active, 1);
@@ -130,53 +150,55 @@ static __always_inline void direct_ends(struct bpf_sock_ops *ctx, struct flow *f
 {
 	struct ended ended = {};
 	__u64 cookie = bpf_get_socket_cookie(ctx);
-	struct live *live = direct_live.lookup(&cookie);
+	__u32 flags = flow->flags;
 
+	flow->flags &= ~(FLOW_BEGUN | FLOW_ACTIVE | FLOW_LISTED);
+	/* The agent has said already how it ended, and counts it no more: our hooks were gone for a while. */
+	if (flags & FLOW_LISTED && direct_live.delete(&cookie))
+		return;
 	payload(ctx, flow, state, &ended);
 	/* The entry may be a later one than that which counted the begin. */
-	if (member && flow->flags & FLOW_ACTIVE) {
+	if (member && flags & FLOW_ACTIVE) {
 		__sync_fetch_and_add(&member->active, -1);
 		__sync_fetch_and_add(&member->sent, ended.sent);
 		__sync_fetch_and_add(&member->received, ended.received);
 		if (state == BPF_TCP_SYN_SENT)
 			__sync_fetch_and_add(&member->failed, 1);
 	}
-	flow->flags &= ~(FLOW_BEGUN | FLOW_ACTIVE);
-	if (!live)
-		return;
-	ended.was = *live;
+	describe(ctx, flow, &ended.was);
 	ended.cookie = cookie;
 	ended.at = bpf_ktime_get_ns();
 	ended.state = state;
-	ended.flags = (flow->flags & FLOW_RELEASED) | (ctx->total_retrans ? FLOW_RETRANSMITTED : 0);
-	direct_live.delete(&cookie);
+	ended.flags = (flags & FLOW_RELEASED) | (ctx->total_retrans ? FLOW_RETRANSMITTED : 0);
 	/* The agent looks often enough by itself; a failure is told at once, for the next may be one too. */
 	if (direct_ended.ringbuf_output(&ended, sizeof(ended), has_failed(&ended) ? BPF_RB_FORCE_WAKEUP
 										  : BPF_RB_NO_WAKEUP))
 		count(FULL_ENDED);
 }
 
+static __always_inline struct member *member_of(const struct flow *flow)
+{
+	struct member_key key = { .service = flow->destination, .member = flow->member };
+
+	return direct_members.lookup(&key);
+}
+
 /* Follow a direct connection: at its begin, when it stands, and at its end, each once. */
 static __always_inline void direct_changes(struct bpf_sock_ops *ctx, struct flow *flow)
 {
-	struct member_key key = { .service = flow->destination, .member = flow->member };
 	struct member *member;
 
-	if (ctx->op == BPF_SOCK_OPS_TCP_CONNECT_CB) {
-		member = direct_members.lookup(&key);
-		direct_begins(ctx, flow, member);
-		return;
-	}
-	if (ctx->op == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB) {
-		member = direct_members.lookup(&key);
-		if (member && flow->flags & FLOW_ACTIVE)
-			__sync_fetch_and_add(&member->established, 1);
-		return;
-	}
-	if (ctx->args[1] == BPF_TCP_FIN_WAIT2)
+	if (ctx->op == BPF_SOCK_OPS_STATE_CB && ctx->args[1] == BPF_TCP_FIN_WAIT2) {
 		flow->fin_wait2 = ctx->bytes_received;
-	if (ctx->args[1] != BPF_TCP_CLOSE || !(flow->flags & FLOW_BEGUN))
 		return;
-	member = direct_members.lookup(&key);
-	direct_ends(ctx, flow, member, ctx->args[0]);
+	}
+	if (ctx->op == BPF_SOCK_OPS_STATE_CB && !(flow->flags & FLOW_BEGUN))
+		return;
+	member = member_of(flow);
+	if (ctx->op == BPF_SOCK_OPS_TCP_CONNECT_CB)
+		direct_begins(ctx, flow, member);
+	else if (ctx->op == BPF_SOCK_OPS_STATE_CB)
+		direct_ends(ctx, flow, member, ctx->args[0]);
+	else if (member && flow->flags & FLOW_ACTIVE)
+		__sync_fetch_and_add(&member->established, 1);
 }

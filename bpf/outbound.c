@@ -52,12 +52,13 @@ static __always_inline __u32 unfollowed(struct bpf_sock_addr *ctx, const struct 
 	return number;
 }
 
+/* What matters of a destination; `service` is what is known of it. */
 static __always_inline __u32 outbound_facts(struct bpf_sock_addr *ctx, const struct addr *to,
-					    const struct workload *w, struct ways ways)
+					    const struct workload *w, struct ways ways, struct service *service)
 {
 	int udp = ctx->type == SOCK_DGRAM && ctx->protocol == IPPROTO_UDP;
 	struct prefix network = { .bits = 128 };
-	struct addr service = *to;
+	struct addr address = *to;
 	struct service *known;
 	__u32 facts = 0;
 
@@ -81,12 +82,24 @@ static __always_inline __u32 outbound_facts(struct bpf_sock_addr *ctx, const str
 	__builtin_memcpy(network.ip, to->ip, 16);
 	if (port_excluded(EXCLUDED_OUTBOUND, bpf_ntohs(to->port)) || excluded_networks.lookup(&network))
 		facts |= FACT_EXCLUDED;
-	known = services.lookup(&service);
-	if (known)
-		facts |= known->slots ? FACT_SERVICE | FACT_DIRECT : FACT_SERVICE;
+	known = services.lookup(&address);
+	if (known) {
+		*service = *known;
+		facts |= service->slots ? FACT_SERVICE | FACT_DIRECT : FACT_SERVICE;
+	}
 	/* A link-local resolver cannot be asked without its zone, which nobody would tell ours. */
 	if (facts & FACT_DNS && !is_link_local(to) && beating(BEAT_OF_RESOLVER) && may_reach(ctx, w, ways.dns))
 		facts |= FACT_RESOLVING;
+	return facts;
+}
+
+/* Whether we could carry it. What is direct need not know. */
+static __always_inline __u32 carrying_facts(struct bpf_sock_addr *ctx, const struct workload *w, struct ways ways)
+{
+	__u32 facts = 0;
+
+	if (!w)
+		return facts;
 	if (!may_reach(ctx, w, ways.door))
 		facts |= FACT_CANNOT_CATCH;
 	if (beating(BEAT_OF_DOORS))
@@ -120,14 +133,18 @@ static __always_inline enum reason decided(struct bpf_sock_addr *ctx, const stru
 static __always_inline enum reason outbound(struct bpf_sock_addr *ctx, const struct addr *to,
 					    const struct workload *w, struct ways ways, struct addr *member)
 {
-	__u32 facts = outbound_facts(ctx, to, w, ways);
+	struct service service = {};
+	__u32 facts = outbound_facts(ctx, to, w, ways, &service);
 	enum reason why = decided(ctx, to, facts);
 
 	/* Nothing is redirected without a workload, but the verifier cannot know. */
-	if (w && why == DIRECT && (!member || !picked(to, w, member))) {
+	if (w && why == DIRECT && (!member || !picked(to, &service, w, member))) {
 		count(MISSED_MEMBER);
-		why = decided(ctx, to, facts & ~FACT_DIRECT);
+		facts &= ~FACT_DIRECT;
+		why = LEFT_NOT_TCP;
 	}
+	if (why != DIRECT)
+		why = decided(ctx, to, facts | carrying_facts(ctx, w, ways));
 	if (w && (why == REDIRECTED || why == RESOLVED_BY_US || why == DIRECT)) {
 		struct flow *flow = flows.sk_storage_get(ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 		if (flow) {

@@ -15,7 +15,6 @@ int sockops(struct bpf_sock_ops *ctx)
 	int stands = ctx->op == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB;
 	int changed = ctx->op == BPF_SOCK_OPS_STATE_CB;
 	int failed = changed && ctx->args[0] == BPF_TCP_SYN_SENT && ctx->args[1] == BPF_TCP_CLOSE;
-	struct place place = {};
 	struct bpf_sock *sk;
 	struct flow *flow;
 
@@ -35,7 +34,7 @@ int sockops(struct bpf_sock_ops *ctx)
 	}
 	if (!connecting && !failed)
 		return 1;
-	place.netns = flow->netns;
+	struct place place = { .netns = flow->netns };
 	source_of(ctx, &place.addr);
 	if (failed) {
 		destinations.delete(&place);

@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#define LAYOUT_VERSION 5
+#define LAYOUT_VERSION 6
 #define HEARTBEAT_STALE_NS 3000000000ULL
 #define BEAT_OF_DOORS 0		/* slots of `heartbeat`: who serves the doors, */
 #define BEAT_OF_RESOLVER 1	/* and who answers queries for names */
@@ -50,6 +50,7 @@ struct workload {
 #define FLOW_RELEASED 2u	/* its process has let go of it */
 #define FLOW_RETRANSMITTED 4u	/* something had to be sent twice; only in `struct ended` */
 #define FLOW_ACTIVE 8u		/* its member counts it as active */
+#define FLOW_LISTED 16u		/* it is in direct_live, unless the agent has taken it out */
 
 /* What a socket remembers that we sent elsewhere; lives and dies with the socket. */
 struct flow {
@@ -59,6 +60,7 @@ struct flow {
 	__u32 workload;
 	__u32 flags;		/* FLOW_... */
 	__u64 fin_wait2;	/* bytes received when our FIN was acknowledged */
+	__u64 began;		/* CLOCK_MONOTONIC, ns; direct connections only */
 };
 
 /* What the worker reads for an accepted connection, and our resolver for a query. */

@@ -48,8 +48,10 @@ BPF_F_TABLE("hash", struct addr, __u64, direct_turns, 16384, 1 /* BPF_F_NO_PREAL
 BPF_F_TABLE("hash", struct member_key, struct member, direct_members, 65536, 1 /* BPF_F_NO_PREALLOC */);
 
 /* Direct connections that live, by the cookies of their sockets. Taken out at the end, or by the agent
- * when the workload's hooks are gone. Full: carried and counted, but not shown; counted as FULL_LIVE. */
-BPF_F_TABLE("hash", __u64, struct live, direct_live, 131072, 1 /* BPF_F_NO_PREALLOC */);
+ * when the workload's hooks are gone. Full: carried, counted and told of at the end, but not shown while
+ * it lives; counted as FULL_LIVE. Its 9 MB are there from the start: to allocate, charge and free each
+ * entry costs a connection more than all else that is done for it. */
+BPF_TABLE("hash", __u64, struct live, direct_live, 65536);
 
 /* Direct connections that have ended, until the agent has read them: 256 pages of 4096 bytes, for 8192 of
  * them. Full (no agent, or a slow one): counted as FULL_ENDED; what the members have carried is counted all

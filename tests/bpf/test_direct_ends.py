@@ -165,6 +165,18 @@ def test_a_refused_connect_is_a_failure_of_its_member(direct: Direct) -> None:
     assert direct.at_rest()
 
 
+def test_what_the_agent_has_given_up_is_not_counted_again_when_it_ends(direct: Direct) -> None:
+    """The hooks of its workload were gone, and are there again."""
+    accepted = talk(direct)
+    ((cookie, live),) = list(direct.maps.live())
+    direct.maps.lose(cookie, live)
+    assert direct.active() == [0, 0, 0]
+    client_closes_first(direct, accepted)
+    direct.pod.dial(direct.vip.host, PORT)
+    assert direct.active() == [1, 0, 1]
+    assert direct.maps.ended(10) == []
+
+
 def test_one_that_stands_is_counted_at_once(direct: Direct) -> None:
     direct.pod.dial(direct.vip.host, PORT)
     carried = direct.carried(0)
@@ -300,7 +312,7 @@ def test_what_cannot_be_listed_is_carried_and_counted(kernel: Kernel) -> None:
             direct.arrived()
             direct.arrived()
             assert direct.at_rest()
-            assert len(direct.maps.ended(10)) == 1
+            assert len(direct.maps.ended(10)) == 2
     finally:
         other.close()
 
