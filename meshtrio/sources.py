@@ -139,7 +139,7 @@ class Sources:
 
         def offers() -> list[Offer]:
             # Without an address Consul takes that of its own node.
-            return [Offer(one.id, one.name, "", one.port) for one in self.offered()]
+            return [Offer(one.id, one.name, "", one.port, one.identity) for one in self.offered()]
 
         async with trio.open_nursery() as both:
             if settings.register:

@@ -95,7 +95,8 @@ class Upkeep:
         registry.entering, registry.left = self._enters, self._left
         audit.set_up(config.identity.audit)
         self._ports: Ports | None = None
-        self.parts.sources.offered = lambda: offered(self.parts.registry, config.node)
+        ids = self.parts.identities.ids
+        self.parts.sources.offered = lambda: offered(self.parts.registry, config.node, ids())
 
     async def open_kernel(self) -> None:
         """Load our programs, or say why nf_tables has to do. KernelRefused if only eBPF would do."""

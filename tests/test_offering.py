@@ -30,11 +30,13 @@ def workload(group: Path | None, *ports: int, own: bool = True) -> Workload:
 
 
 def test_configured_ports_are_offered_and_those_of_other_namespaces_are_not() -> None:
-    assert offered([workload(None, 81, 80)], "here") == [
-        Offered("meshtrio-here-web-80", "web", 80),
-        Offered("meshtrio-here-web-81", "web", 81),
+    ids = {"web": "spiffe://x/web", "other": "spiffe://x/other"}
+    assert offered([workload(None, 81, 80)], "here", ids) == [
+        Offered("meshtrio-here-web-80", "web", 80, "spiffe://x/web"),
+        Offered("meshtrio-here-web-81", "web", 81, "spiffe://x/web"),
     ]
-    assert offered([workload(None, 80, own=False)], "here") == []
+    assert offered([workload(None, 80, own=False)], "here", ids) == []
+    assert [one.identity for one in offered([workload(None, 80)], "here", {})] == [""]
 
 
 @pytest.mark.world
@@ -47,7 +49,7 @@ def test_ports_on_which_it_listens_are_offered_as_long_as_it_does() -> None:
             cgroups.enter(group, process.pid)
             assert process.stdout is not None
             port = int(process.stdout.readline())
-            found = offered([workload(group, 80)], "here")
+            found = offered([workload(group, 80)], "here", {})
             process.communicate("")
         assert {one.port for one in found} == {80, port}
-        assert [one.port for one in offered([workload(group, 80)], "here")] == [80]
+        assert [one.port for one in offered([workload(group, 80)], "here", {})] == [80]

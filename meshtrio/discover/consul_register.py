@@ -33,6 +33,7 @@ class Offer(NamedTuple):
     host: str
     port: int
     identity: str = ""
+    """Empty: it is not called in the mesh's way, for it could not say who it is."""
 
 
 async def register_workloads(settings: Consul, offers: Callable[[], Sequence[Offer]]) -> None:
@@ -84,9 +85,7 @@ async def _kept_true(client: Client, offers: dict[str, Offer], registered: dict[
 
 
 def _registration(client: Client, offer: Offer) -> Any:
-    meta = {MESHED: "enabled"}
-    if offer.identity:
-        meta[IDENTITY] = offer.identity
+    meta = {MESHED: "enabled", IDENTITY: offer.identity} if offer.identity else {}
     return client.api.agent.service.register(
         offer.name,
         service_id=offer.id,

@@ -54,6 +54,8 @@ async def test_what_is_offered_is_registered_and_taken_out(consul: Agent) -> Non
         }
         offers = [WEB, DB]
         await become(consul, {WEB.id: "passing", DB.id: "passing"})
+        [db] = await consul.ask("GET", "/v1/catalog/service/db")
+        assert not db["ServiceMeta"], "without an identity it cannot be called by mutual TLS"
         offers = [DB._replace(port=5433)]
         await become(consul, {DB.id: "passing"})
         # An agent that begins anew is told again.

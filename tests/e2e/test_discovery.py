@@ -293,6 +293,34 @@ def test_consul_is_turned_off_and_on_while_we_run(made: Scene) -> None:
         made.wait(lambda: answer(made.shop, carts) in ("10.1.4.1", "10.1.4.2"))
 
 
+def test_our_workload_is_in_consul_while_that_is_wanted(made: Scene) -> None:
+    settings, carts = made.mesh.settings["discovery"], made.service("carts")["vips"]
+    [workload] = made.mesh.status()["workloads"]
+    name = workload["name"]
+
+    def told() -> list[tuple[str, bool, str, str]]:
+        answer = made.mesh.ask("GET", f"/v1/endpoints?service={name}")
+        found = answer.body["endpoints"] if answer.status == 200 else []
+        return [
+            (one["address"].rpartition(":")[2], one["meshed"], one["identity"], one["source"])
+            for one in found
+        ]
+
+    made.shop.tell("serve", host="0.0.0.0", port=8090)
+    made.mesh.write_config(discovery=settings | {"consul": settings["consul"] | {"register": True}})
+    identity = "spiffe://cluster.local/ns/default/sa/default"
+    made.wait(lambda: told() == [("8090", True, identity, "consul")], 10)
+    made.shop.tell("serve_no_more", host="0.0.0.0", port=8090)
+    made.wait(lambda: told() == [], 10)
+    made.shop.tell("serve", host="0.0.0.0", port=8090)
+    made.wait(lambda: told(), 10)
+    made.mesh.write_config(discovery=settings)
+    made.wait(lambda: not made.service(name), 10)
+    made.shop.tell("serve_no_more", host="0.0.0.0", port=8090)
+    made.truth("carts", "10.1.4.1", "10.1.4.2")
+    assert made.service("carts")["vips"] == carts
+
+
 def curl(made: Scene, method: str, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
     """Ask at the control socket as anybody would."""
     words = ["curl", "-sS", "--unix-socket", str(made.mesh.control), "-X", method, f"http://meshtrio{path}"]
