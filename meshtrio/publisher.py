@@ -48,6 +48,8 @@ class Publisher:
         self.unheeded = Unheeded()
         self.used_directly: Callable[[], Set[str]] = frozenset
         """Gives the keys of services that are used without a worker."""
+        self.asked: Callable[[str | None], None] = _unheard
+        """Called with a service's key before a worker is told of it; None: of what it asked there is none."""
 
     @property
     def unmapped(self) -> int:
@@ -103,6 +105,8 @@ class Publisher:
             seat.interests.pop(question.address, None)
             return
         address = question.address
+        found = self.snapshot.lookup(address)
+        self.asked(found.service.key if found is not None else None)
         seat.interests[address] = None
         seat.tell(("address", address), Resolved(address, brief(self.snapshot.lookup(address))))
 
@@ -111,6 +115,18 @@ class Publisher:
         asked = {address for seat in self._seats for address in seat.interests}
         found = (self.snapshot.lookup(address) for address in asked if isinstance(address, Address))
         return {one.service.key for one in found if one is not None} | self.used_directly()
+
+    def is_awaited(self, keys: Set[str]) -> bool:
+        """Say whether workloads of this node use one of these services."""
+        if not keys.isdisjoint(self.used_directly()):
+            return True
+        asking = [seat.interests for seat in self._seats if seat.interests]
+        return bool(asking) and any(
+            address in interests
+            for key in keys
+            for address in _addresses(self.snapshot, key)
+            for interests in asking
+        )
 
     def loopback_addresses(self) -> tuple[str, ...]:
         """Return the service addresses on loopback, which rung R0 must be told of."""
@@ -168,6 +184,10 @@ class Publisher:
 
 def _nobody(changed: Set[str]) -> None:
     """Nobody follows."""
+
+
+def _unheard(key: str | None) -> None:
+    """Nobody listens."""
 
 
 def _addresses(snapshot: Snapshot, key: str) -> set[Address]:

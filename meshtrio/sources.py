@@ -51,7 +51,8 @@ class Sources:
         self._publisher = publisher
         self._published = published
         vips = Vips()
-        self.hub = Hub(Merge(vips), self._publish, publisher.asked_for)
+        self.hub = Hub(Merge(vips), self._publish, publisher.is_awaited)
+        publisher.asked = self.hub.asked
         registration = config.discovery.registration
         self.registering = Registering(
             replace(registration, state="") if private else registration, self.hub, vips

@@ -110,7 +110,7 @@ def test_levels_are_what_merge_says_of_each(
             for one in hosts[name]:
                 desk.hub.probed(f"default/{name}", one.address, Health.UNHEALTHY)
     for source in lost:
-        desk.hub._touch(desk.hub.merge.lose(source, lost=True))
+        desk.hub._unpublished.add(desk.hub.merge.lose(source, lost=True))
     desk.hub.publish_now()
     counted = [desk.hub.merge.level(service.key) for service in desk.hub.snapshot]
     assert levels(desk.hub) == {level.value: counted.count(level) for level in Level}
@@ -192,6 +192,6 @@ def test_a_lost_source_that_gave_way_is_counted_by_who_speaks_now() -> None:
     desk = Desk()
     desk.say("kubernetes", service("a", endpoint("10.0.0.1")), service("b", endpoint("10.0.0.2")))
     desk.say("file", service("a", endpoint("10.0.1.1")))
-    desk.hub._touch(desk.hub.merge.lose("kubernetes", lost=True))
+    desk.hub._unpublished.add(desk.hub.merge.lose("kubernetes", lost=True))
     desk.probes("default/a", Address.of("10.0.0.1", 8080), Health.UNHEALTHY)
     assert levels(desk.hub) == {"live": 0, "last_known": 1, "dns": 0, "static": 1}

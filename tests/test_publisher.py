@@ -330,6 +330,39 @@ def test_what_is_used_directly_is_in_use() -> None:
     publisher = published()
     publisher.used_directly = lambda: {"default/web"}
     assert publisher.asked_for() == {"default/web"}
+    assert publisher.is_awaited({"default/web", "default/zoo"})
+    assert not publisher.is_awaited({"default/zoo"})
+
+
+@pytest.mark.parametrize("dialled", ["10.0.0.1:80", "10.1.0.2:80"])
+def test_who_dialled_a_service_or_its_endpoint_waits_for_its_news(dialled: str) -> None:
+    other, seat = Seat(0), Seat(1)
+    web, zoo = service("web", "10.1.0.1:80", "10.1.0.2:80", vips=("10.0.0.1",)), service("zoo", "10.2.0.1:80")
+    publisher = published(other, seat, services=(web, zoo))
+    assert not publisher.is_awaited({"default/web"})
+    publisher.answer(seat, Resolve(Address.parse(dialled)))
+    assert publisher.is_awaited({"default/zoo", "default/web", "default/none"})
+    assert not publisher.is_awaited({"default/zoo", "default/none"})
+    publisher.answer(seat, Forget(Address.parse(dialled)))
+    assert not publisher.is_awaited({"default/web"})
+
+
+def test_before_an_answer_it_is_asked_for_the_last_word() -> None:
+    seat, asked = Seat(0), list[str | None]()
+    publisher = published(seat, services=(service("web", "10.1.0.1:80", vips=("10.0.0.1",)),))
+
+    def news(key: str | None) -> None:
+        asked.append(key)
+        if key is not None:
+            change(publisher, service("web", "10.1.0.2:80", vips=("10.0.0.1",)))
+
+    publisher.asked = news
+    publisher.answer(seat, Resolve(at("10.0.0.1")))
+    publisher.answer(seat, Resolve(at("10.9.9.9")))
+    assert asked == ["default/web", None]
+    found = told(seat)[at("10.0.0.1")]
+    assert found is not None
+    assert [str(one.address) for one in found.port.endpoints] == ["10.1.0.2:80"]
 
 
 def test_wishes_that_are_wrong_are_logged_once_a_change(caplog: pytest.LogCaptureFixture) -> None:

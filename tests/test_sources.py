@@ -19,6 +19,8 @@ from meshtrio.catalog.stream import State
 from meshtrio.config.load import load
 from meshtrio.config.schema import Config
 from meshtrio.discover.hub import Sink
+from meshtrio.fleet import Seat
+from meshtrio.messages import Resolve, Resolved
 from meshtrio.publisher import Publisher
 from meshtrio.sources import Sources
 
@@ -103,6 +105,39 @@ async def test_a_source_lives_as_long_as_it_is_configured(monkeypatch: pytest.Mo
         made.reconfigure(Config())
         await eventually(lambda: addresses(made) == [])
         assert dict(made.hub.streams) == {}
+
+
+async def test_a_worker_that_asks_during_a_burst_hears_the_last_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endpoint that has gone is not dialled, though the burst that says so is not published yet."""
+
+    def many(number: int) -> dict[str, Service | None]:
+        return {f"default/s{at}": msgspec.structs.replace(orders(number), name=f"s{at}") for at in range(100)}
+
+    async def follow(settings: Any, sink: Sink) -> None:
+        sink.say(many(1))
+        sink.stream("one").lives("1", 1.0)
+        await trio.sleep_forever()
+
+    def heard() -> list[str]:
+        (resolved, _), *_ = seat.waiting.values()
+        assert isinstance(resolved, Resolved)
+        assert resolved.found is not None
+        assert resolved.found.port is not None
+        return [str(one.address) for one in resolved.found.port.endpoints]
+
+    monkeypatch.setattr(module, "_follow_dns", follow)
+    seat = Seat(0)
+    publisher = Publisher([seat])
+    async with running(Sources(with_dns("a.b"), publisher, lambda: None, private=True)) as made:
+        dialled = next(iter(publisher.snapshot)).vips[0]
+        sink, version = made.hub.sink("dns"), publisher.snapshot.version
+        sink.say(many(2))
+        assert publisher.snapshot.version == version, "that is a burst"
+        publisher.answer(seat, Resolve(Address(dialled, 80)))
+        assert (heard(), publisher.snapshot.version) == (["10.0.0.2:80"], version + 1)
+        sink.say(many(3))
+        await eventually(lambda: publisher.snapshot.version == version + 2)
+        assert heard() == ["10.0.0.3:80"]
 
 
 async def test_a_source_that_fails_by_a_bug_begins_anew_and_loses_nothing(

@@ -5,7 +5,6 @@ through the sink; saying is a plain function and never waits, because what waits
 keys, bounded by the catalog. Does not know how any source comes by its news.
 """
 
-import math
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Set
 
@@ -16,24 +15,9 @@ from meshtrio.catalog.merge import Merge
 from meshtrio.catalog.service import Health, Service
 from meshtrio.catalog.snapshot import Snapshot
 from meshtrio.catalog.stream import State, Stream, is_lost
+from meshtrio.discover.gathering import Gathering
 from meshtrio.observe import log
 
-GATHER_S = 0.01
-"""How long the first change after a silence waits for others of the same burst."""
-APART_S = 0.04
-"""How long two snapshots are apart at least. Less than the streams of Kubernetes gather, with the time that
-publishing takes: else what they have gathered would wait here once more."""
-BURST = 24
-"""So many services that change between two snapshots are a burst. It becomes one snapshot, unless it concerns
-what workloads of this node use: nobody else waits for the news."""
-OUTSET = 8
-"""So many are one already if they come within GATHER_S after a silence."""
-SILENCE_S = 0.3
-"""So long without a snapshot is a silence. Longer than a busy machine may hold up what goes on."""
-LULL_S = 0.1
-"""A burst is over when in so long a time fewer come than make one."""
-BURST_S = 1.0
-"""How long a burst waits at most. A thousand services are told in 0.6 s."""
 LOOK_S = 0.5
 """How often it is looked whether a source is lost or back."""
 AT_ONCE = 96
@@ -49,21 +33,21 @@ class Hub:
     """All sources' words, and the snapshot made of them."""
 
     def __init__(
-        self, merge: Merge, publish: Callable[[Snapshot], None], in_use: Callable[[], Set[str]] = frozenset
+        self,
+        merge: Merge,
+        publish: Callable[[Snapshot], None],
+        awaited: Callable[[Set[str]], bool] = lambda keys: False,
     ) -> None:
-        """Begin with an empty catalog; `publish` gets each new snapshot. `in_use` gives the keys of services
-        whose news are waited for."""
+        """Begin with an empty catalog; `publish` gets each new snapshot. `awaited` tells whether a workload
+        of this node waits for news of one of these services."""
         self.merge = merge
         self.streams: dict[str, dict[str, Stream]] = {}
         """By source, by name."""
         self.snapshot = Snapshot()
         self._publish = publish
-        self._published_at = -math.inf
         self._published = self.snapshot
         self._publishing = trio.Lock()
-        self._in_use = in_use
-        self._changed: set[str] = set()
-        self._news = trio.Event()
+        self._unpublished = Gathering(awaited)
 
     def sink(self, source: str) -> "Sink":
         """Make what a source speaks through."""
@@ -74,36 +58,33 @@ class Hub:
         """Let go of a source that is no longer configured, and of all that it said."""
         self.merge.configured -= {source}
         self.streams.pop(source, None)
-        self._touch(self.merge.lose(source, lost=False))
-        self._touch(self.merge.say(source, {}, complete=True, now=time.time()))
+        self._unpublished.add(self.merge.lose(source, lost=False))
+        self._unpublished.add(self.merge.say(source, {}, complete=True, now=time.time()))
 
     def probed(self, key: str, address: Address, found: Health) -> None:
         """Take what a probe found of an endpoint; UNKNOWN: it is probed no more."""
-        self._touch(self.merge.probe(key, address, found))
+        self._unpublished.add(self.merge.probe(key, address, found))
 
     async def run(self) -> None:
         """Publish what changes, in batches, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._look)
             while True:
-                await self._news.wait()
-                # While news go on, sources gather them: a second time would only make them late.
-                is_outset = trio.current_time() - self._published_at > SILENCE_S
-                gather_s, many = (GATHER_S, OUTSET) if is_outset else (0.0, BURST)
-                await trio.sleep_until(max(trio.current_time() + gather_s, self._published_at + APART_S))
-                await self._burst_over(many)
-                self._news = trio.Event()
+                await self._unpublished.ripe()
                 await self.publish_changed()
-                self._published_at = trio.current_time()
+                self._unpublished.published()
 
-    async def _burst_over(self, many: int) -> None:
-        """Wait until a burst of so many services is over, if there is one that nobody here waits for."""
-        before, came = 0, len(self._changed)
-        with trio.move_on_after(BURST_S):
-            while came >= many and not self._changed & self._in_use():
-                before, many = before + came, BURST
-                await trio.sleep(LULL_S)
-                came = len(self._changed) - before
+    def asked(self, key: str | None) -> None:
+        """Publish what has changed of a service before a workload begins to use it.
+
+        None: what it dialled is no service yet. If one that waits to be published is it, that is soon.
+        """
+        if key is None:
+            self._unpublished.hurry()
+        elif self._unpublished or self._publishing.locked():
+            self._take_in([key])
+            if self.snapshot.service(key) is not self._published.service(key):
+                self._give_out()
 
     async def publish_changed(self) -> None:
         """Publish what has changed without waiting for more, as the first words at start want it.
@@ -111,19 +92,19 @@ class Hub:
         A burst is one snapshot, but for one that moves very many addresses. Others have their turn between.
         """
         async with self._publishing:
-            keys, self._changed = list(self._changed), set()
-            unpublished = 0
+            keys = self._unpublished.take()
+            moved = 0
             while keys:
                 await trio.lowlevel.checkpoint()
-                unpublished += self._take_in(keys)
-                if unpublished >= MOVED_A_SNAPSHOT:
+                moved += self._take_in(keys)
+                if moved >= MOVED_A_SNAPSHOT:
                     self._give_out()
-                    unpublished = 0
+                    moved = 0
             self._give_out()
 
     def publish_now(self) -> None:
         """Publish what has changed at one stroke, whatever it costs."""
-        keys, self._changed = list(self._changed), set()
+        keys = self._unpublished.take()
         while keys:
             self._take_in(keys)
         self._give_out()
@@ -149,11 +130,6 @@ class Hub:
         )
         return 0 if self.snapshot is before else self.snapshot.moved
 
-    def _touch(self, keys: set[str]) -> None:
-        if keys:
-            self._changed |= keys
-            self._news.set()
-
     async def _look(self) -> None:
         while True:
             await trio.sleep(LOOK_S)
@@ -167,7 +143,7 @@ class Hub:
                         log.warning("a source is lost; what it said last holds", source=source, why=why)
                     else:
                         log.info("a source is back", source=source)
-                    self._touch(self.merge.lose(source, lost=lost))
+                    self._unpublished.add(self.merge.lose(source, lost=lost))
 
     def all_streams(self) -> Iterator[Stream]:
         """Give the streams of all sources."""
@@ -189,7 +165,9 @@ class Sink:
         What was said before of others stays true, for as long as the source is there or lost. A service that
         is said again as it was costs a comparison and publishes nothing.
         """
-        self._hub._touch(self._hub.merge.say(self.source, changed, complete=complete, now=time.time()))
+        self._hub._unpublished.add(
+            self._hub.merge.say(self.source, changed, complete=complete, now=time.time())
+        )
 
     async def say_all(self, services: Mapping[str, Service]) -> None:
         """Say that these services are so, and that there are no others: as `say`, but in parts.

@@ -37,8 +37,9 @@ class Handover(Generic[_T]):
     """One thread puts, one task takes."""
 
     def __init__(self, *, first_s: float = 0.0, rest_s: float = 0.0) -> None:
-        """Begin empty. Only in a task. `rest_s`: how long the task rests after a turn; `first_s`: after one
-        that followed a silence, so that what a burst begins with does not wait long for the rest of it."""
+        """Begin empty. Only in a task. `rest_s`: how long the task rests after a turn; `first_s`: after each
+        of the first ones that follow a silence, for so long, so that it is soon known whether a burst begins.
+        """
         self._token = trio.lowlevel.current_trio_token()
         self._first_s = first_s
         self._rest_s = rest_s
@@ -48,7 +49,7 @@ class Handover(Generic[_T]):
         self._call = trio.Event()
         self._call_at: float = math.inf
         """How many values the task wants to be woken for; infinite: it is awake, or has been called."""
-        self._rests_until = self._rested_at = -math.inf
+        self._rests_until = self._rested_at = self._began_at = -math.inf
         self._taken = -1
         """How many values the last turn brought; -1: there was none."""
         self._put_at = -math.inf
@@ -95,13 +96,15 @@ class Handover(Generic[_T]):
     async def _rest(self) -> bool:
         """Rest, and say whether that was for the full time."""
         now = time.monotonic()
-        was_silent = now - self._rested_at > self._rest_s
-        rest_s = self._first_s if was_silent else self._rest_s
+        if now - self._rested_at > self._rest_s:
+            self._began_at = now
+        begins = now - self._began_at < self._rest_s
+        rest_s = self._first_s if begins else self._rest_s
         self._rests_until = now + rest_s if self._taken < MANY else now
         with trio.move_on_after(rest_s):
             await self._called(BOUND)
         self._rested_at = time.monotonic()
-        return not was_silent and self._taken < MANY
+        return not begins and self._taken < MANY
 
     async def _called(self, at: int) -> None:
         """Wait until there are so many values, or there will be no more."""

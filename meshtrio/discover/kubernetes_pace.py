@@ -30,8 +30,8 @@ class Pace(msgspec.Struct, frozen=True):
     least_s: float = 0.5
     """A watch that is ended sooner, and brought nothing, is a failure."""
     soon_s: float = 0.008
-    """How long news of a stream are gathered after some that came after a silence. The hub gathers a little
-    longer, so that it sees what has begun."""
+    """How long news of a stream are gathered just after a silence. The hub gathers longer, and must see
+    meanwhile whether a burst begins."""
     gather_s: float = 0.055
     """How long they are gathered while they go on. Each turn costs 1 to 2 ms."""
     begin_s: float = 8.0

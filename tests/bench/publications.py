@@ -3,9 +3,10 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-APART_S = 0.02
+APART_S = 0.035
 """Changes seen closer together are one publication. The agent publishes no sooner than 40 ms after the last
-time (meshtrio/discover/hub.py), and looking at all addresses once takes less than 20."""
+time (meshtrio/discover/gathering.py), and looking at all addresses once takes less than 20, if the machine
+lets us."""
 GOAL = 1
 
 

@@ -1,6 +1,5 @@
 """News in, snapshots out: batched, complete, and with a source's loss noticed."""
 
-from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
@@ -14,18 +13,8 @@ from meshtrio.catalog.snapshot import Snapshot
 from meshtrio.catalog.stream import BACK_AFTER_S, LOST_AFTER_S, State
 from meshtrio.catalog.vips import Vips
 from meshtrio.discover import hub as module
-from meshtrio.discover.hub import (
-    APART_S,
-    AT_ONCE,
-    BURST_S,
-    ENDS_AT_ONCE,
-    GATHER_S,
-    LOOK_S,
-    LULL_S,
-    MOVED_A_SNAPSHOT,
-    OUTSET,
-    Hub,
-)
+from meshtrio.discover.gathering import APART_S, BURST, BURST_S, GATHER_S, LULL_S
+from meshtrio.discover.hub import AT_ONCE, ENDS_AT_ONCE, LOOK_S, MOVED_A_SNAPSHOT, Hub
 
 EPOCH = 1_700_000_000.0
 
@@ -64,7 +53,7 @@ def hub(listener: Listener, monkeypatch: pytest.MonkeyPatch) -> Hub:
     return Hub(Merge(Vips()), listener)
 
 
-async def test_the_first_change_comes_at_once_and_the_next_ones_apart(
+async def test_the_first_change_comes_soon_and_the_next_ones_apart(
     hub: Hub, listener: Listener, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
     nursery.start_soon(hub.run)
@@ -116,21 +105,7 @@ async def test_a_burst_that_takes_its_time_is_one_snapshot_too(
     assert listener.times[0] <= 0.3 + 2 * LULL_S
 
 
-async def test_of_a_burst_that_begins_slowly_the_first_change_comes_at_once(
-    hub: Hub, listener: Listener, nursery: trio.Nursery, autojump_clock: MockClock
-) -> None:
-    nursery.start_soon(hub.run)
-    sink = hub.sink("kubernetes")
-    sink.say({"default/first": service("first")})
-    await trio.sleep(2 * GATHER_S)
-    await trickle(sink, 1000)
-    await trio.sleep(1)
-    sizes = [(len(snapshot), snapshot.version) for _, snapshot in listener.heard]
-    assert (sizes[0], sizes[-1]) == ((1, 1), (1001, len(sizes)))
-    assert len(sizes) <= 2 + 1 / BURST_S
-
-
-@pytest.mark.parametrize("services", [1, OUTSET - 1])
+@pytest.mark.parametrize("services", [1, BURST - 1])
 async def test_some_changes_after_a_silence_are_no_burst(
     hub: Hub, listener: Listener, nursery: trio.Nursery, autojump_clock: MockClock, services: int
 ) -> None:
@@ -161,21 +136,10 @@ async def test_nothing_waits_for_ever_and_the_last_word_gets_out(
     assert [snapshot.version for _, snapshot in listener.heard] == [*range(1, 1 + len(listener.heard))]
 
 
-async def test_a_burst_without_end_is_published_now_and_then(
-    hub: Hub, listener: Listener, nursery: trio.Nursery, autojump_clock: MockClock
-) -> None:
-    nursery.start_soon(hub.run)
-    await trickle(hub.sink("kubernetes"), 3000)
-    times = [0.0, *listener.times, 3.0]
-    gaps = [after - before for before, after in pairwise(times)]
-    assert max(gaps) <= BURST_S + APART_S + GATHER_S + 0.005
-    assert len(listener.heard) <= 2 + 3 / BURST_S
-
-
 async def test_a_burst_that_concerns_what_is_in_use_does_not_wait(
     listener: Listener, nursery: trio.Nursery, autojump_clock: MockClock
 ) -> None:
-    hub = Hub(Merge(Vips()), listener, lambda: {"default/used"})
+    hub = Hub(Merge(Vips()), listener, lambda keys: "default/used" in keys)
     nursery.start_soon(hub.run)
     sink = hub.sink("kubernetes")
     nursery.start_soon(trickle, sink, 1000)
@@ -189,7 +153,7 @@ async def test_a_burst_that_concerns_what_is_in_use_does_not_wait(
             for at, snapshot in listener.heard
             if snapshot.service("default/used") == hub.merge.merged("default/used")
         ]
-        assert told[0] - said <= LULL_S + APART_S + GATHER_S
+        assert told[0] - said <= APART_S + 1e-9
 
 
 async def test_a_burst_of_very_many_endpoints_is_published_in_parts_and_holds_up_nobody(
@@ -386,3 +350,40 @@ async def test_what_cannot_wait_is_published_at_once(
     assert listener.last("default/a") == hub.snapshot.service("default/a")
     await trio.sleep(1)
     assert {snapshot.version for _, snapshot in listener.heard} == {1}, "what comes later is the same"
+
+
+@pytest.mark.parametrize("when_s", [GATHER_S / 2, GATHER_S + LULL_S])
+async def test_who_asks_for_a_service_meanwhile_hears_the_last_word_of_it(
+    hub: Hub, listener: Listener, nursery: trio.Nursery, autojump_clock: MockClock, when_s: float
+) -> None:
+    nursery.start_soon(hub.run)
+    sink = hub.sink("kubernetes")
+    many = 3 * AT_ONCE
+    sink.say({f"default/s{number}": service(f"s{number}") for number in range(many)})
+    await trio.sleep(when_s)
+    if when_s > GATHER_S:
+        while not len(hub.snapshot):
+            await trio.lowlevel.checkpoint()
+        assert not listener.heard, "half of it is merged, and nothing published"
+    for key in ("default/s0", f"default/s{many - 1}"):
+        hub.asked(key)
+        assert listener.last(key) == hub.merge.merged(key)
+    hub.asked("default/s0")
+    assert len(listener.heard) == 2, "what is published already is not published again"
+    await trio.sleep(1)
+    assert len(listener.heard[-1][1]) == many
+
+
+async def test_an_address_of_no_service_hurries_what_waits_for_it_may_be_among_that(
+    hub: Hub, listener: Listener, nursery: trio.Nursery, autojump_clock: MockClock
+) -> None:
+    nursery.start_soon(hub.run)
+    sink = hub.sink("kubernetes")
+    hub.asked(None)
+    sink.say({"default/a": service("a")})
+    await trio.sleep(1)
+    sink.say({"default/a": service("a", 2)})
+    await trio.sleep(GATHER_S / 5)
+    hub.asked(None)
+    await trio.sleep(1)
+    assert listener.times == [round(GATHER_S, 3), round(1 + GATHER_S / 5, 3)]

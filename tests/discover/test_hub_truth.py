@@ -82,7 +82,7 @@ class World:
             case ("gone", source, key):
                 self.hub.sink(source).say({key: None})
             case ("lose", source, lost):
-                self.hub._touch(self.hub.merge.lose(source, lost=lost))
+                self.hub._unpublished.add(self.hub.merge.lose(source, lost=lost))
             case ("probe", key, address, found):
                 self.hub.probed(key, address, found)
             case ("forget", source):

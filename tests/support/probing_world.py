@@ -76,4 +76,4 @@ class World:
             nursery.cancel_scope.cancel()
 
     def lose(self, source: str, lost: bool = True) -> None:
-        self.hub._touch(self.hub.merge.lose(source, lost=lost))
+        self.hub._unpublished.add(self.hub.merge.lose(source, lost=lost))
