@@ -29,6 +29,7 @@ from meshtrio.intercept import bpf
 from meshtrio.interest import Interest
 from meshtrio.messages import Resolved
 from meshtrio.route.table import RouteTable
+from tests.bench.map_lookup import lookup_ns
 from tests.bench.mesh import ROOT
 from tests.bench.process import free_ports, running, tail
 from tests.bench.publications import GOAL, publications
@@ -80,6 +81,7 @@ class Bench:
             self._kernel = bpf.open_pinned(str(PINS / "maps" / "services"))
             undo.callback(os.close, self._kernel)
             client = undo.enter_context(self._client())
+            self.measured["kernel_lookup_ns"] = lookup_ns(self._kernel, Address.of(VIP, PORT).pack())
             self.measured |= self._changes(client, "quiet")
             self._burst()
             cpu, since = self._cpu_s(), time.monotonic()
@@ -255,7 +257,7 @@ class Bench:
             "burst_publications_goal": GOAL,
             "burst_first_ms": 1000 * published[0].first_s,
             "burst_all_ms": 1000 * published[-1].last_s,
-            # A publication of many services is merged in several steps, each a version of the catalog.
+            # As the agent counts: each publication is a version of the catalog.
             "burst_versions": self._status()["catalog"]["version"] - before,
         }
 
