@@ -12,6 +12,7 @@ from functools import lru_cache
 import msgspec
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 
+from meshtrio.identity.bundle import Bundle
 from meshtrio.identity.certificate import CACHED, Certificate, read
 from meshtrio.identity.constraints import check_names
 from meshtrio.identity.refusal import Reason, Refused
@@ -56,8 +57,7 @@ def verify(
     shown = _read_all(presented)
     leaf = shown[0]
     spiffe_id = check_leaf(leaf)
-    search = _Search(trust, spiffe_id.trust_domain, wall_now, skew_s)
-    path = search.from_leaf(leaf, shown[1:])
+    path = _Search(trust, spiffe_id.trust_domain, wall_now, skew_s).path(tuple(shown))
     check_time(leaf, wall_now, skew_s)
     revoked = trust.revocations
     if revoked.has_serial(leaf.serial, wall_now) or revoked.has_id(spiffe_id, wall_now):
@@ -66,6 +66,10 @@ def verify(
         raise Refused(Reason.WRONG_IDENTITY, f"it is {spiffe_id}, want {expected}")
     chain = tuple(one.der for one in path)
     return Peer(spiffe_id, leaf.serial, leaf.not_before, leaf.not_after, chain)
+
+
+_paths: "dict[tuple[Certificate, ...], tuple[Bundle, tuple[Certificate, ...]]]" = {}
+"""By what was shown, the path that was found last, and the roots of that time. Full: all are forgotten."""
 
 
 @lru_cache(CACHED)
@@ -100,6 +104,7 @@ class _Search:
         bundle = trust.bundle(trust_domain)
         if bundle is None:
             raise Refused(Reason.UNKNOWN_TRUST_DOMAIN, f"we have no roots of {trust_domain}")
+        self._bundle = bundle
         self._anchors = bundle.anchors
         self._trust_domain = trust_domain
         self._revocations = trust.revocations
@@ -107,6 +112,26 @@ class _Search:
         self._skew_s = skew_s
         self._signatures = 0
         self._wrong: Refused | None = None
+
+    def path(self, shown: tuple[Certificate, ...]) -> tuple[Certificate, ...]:
+        """Find the path; the one that was found before, if it is of the same roots and holds still."""
+        known = _paths.get(shown)
+        if known is not None and known[0] is self._bundle and all(map(self._holds, known[1][1:])):
+            return known[1]
+        path = self.from_leaf(shown[0], list(shown[1:]))
+        if len(_paths) >= CACHED:
+            _paths.clear()
+        _paths[shown] = self._bundle, path
+        return path
+
+    def _holds(self, issuer: Certificate) -> bool:
+        """Say whether what can change of an issuer speaks for it now: time, and revocation."""
+        try:
+            check_time(issuer, self._wall_now, self._skew_s)
+            self._check_revoked(issuer)
+        except Refused:
+            return False
+        return True
 
     def from_leaf(self, leaf: Certificate, others: list[Certificate]) -> tuple[Certificate, ...]:
         path = self._upwards((leaf,), tuple(one for one in dict.fromkeys(others) if one != leaf))

@@ -2,11 +2,15 @@
 
 By the SPIFFE X509-SVID standard and RFC 5280, and stricter where they leave it open: a certificate of an id
 that we would not make is not accepted either. The same rules hold when we issue and when we verify.
+
+What a certificate is never changes, so who passed is remembered; what changes (time) is asked each time.
 """
+
+from functools import lru_cache
 
 from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, SignatureAlgorithmOID
 
-from meshtrio.identity.certificate import Certificate
+from meshtrio.identity.certificate import CACHED, Certificate
 from meshtrio.identity.refusal import Reason, Refused
 from meshtrio.identity.spiffe import SpiffeFault, SpiffeId, parse, parse_workload
 
@@ -39,6 +43,7 @@ _BOTH_WAYS = frozenset(
 )
 
 
+@lru_cache(CACHED)
 def check_leaf(certificate: Certificate) -> SpiffeId:
     """Say whose certificate this is. Refused if it is not a workload's X509-SVID; nothing is verified yet."""
     usage = certificate.usage
@@ -55,6 +60,7 @@ def check_leaf(certificate: Certificate) -> SpiffeId:
     return found
 
 
+@lru_cache(CACHED)
 def check_signing(certificate: Certificate, trust_domain: str) -> None:
     """Pass if this may be an issuer within the trust domain. Refused if not; its signature is not looked at.
 
@@ -77,6 +83,7 @@ def check_signing(certificate: Certificate, trust_domain: str) -> None:
         raise Refused(Reason.BAD_SPIFFE_ID, words)
 
 
+@lru_cache(CACHED)
 def check_anchor(certificate: Certificate) -> None:
     """Pass if this may be a root. Its names are not looked at: which trust domain it stands for says the
     bundle that it came in, and corporate roots know nothing of SPIFFE."""

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from meshtrio.identity.bundle import make_bundle
 from meshtrio.identity.ca import Authority, Term, make_intermediate
 from meshtrio.identity.certificate import Certificate, read
-from meshtrio.identity.chain import CHAIN_BYTES, SIGNATURES_BOUND, Peer, signed_by, verify
+from meshtrio.identity.chain import CHAIN_BYTES, SIGNATURES_BOUND, Peer, _Search, signed_by, verify
 from meshtrio.identity.refusal import Reason, Refused
 from meshtrio.identity.revocation import Revocations
 from meshtrio.identity.spiffe import parse
@@ -245,3 +245,28 @@ def test_what_is_remembered_is_not_who_is_trusted() -> None:
     elsewhere = Trust("td").with_own(make_bundle("td", (root(number=2).certificate,)))
     assert refused(presented, elsewhere) is Reason.UNTRUSTED
     assert verify(presented, trust(), NOW)
+
+
+def test_a_path_that_was_found_is_asked_for_all_that_can_change(monkeypatch: pytest.MonkeyPatch) -> None:
+    by, own = trust(), forge(SIGNER, end=NOW + 90 * DAY_S)
+    presented = [own, MIDDLE.der]
+    found = verify(presented, by, NOW)
+    with monkeypatch.context() as patch:
+        patch.delattr(_Search, "from_leaf")  # whoever searches breaks
+        assert verify(presented, by, NOW + DAY_S) == found
+    assert refused(presented, by, NOW + 31 * DAY_S) is Reason.EXPIRED  # its issuer, not the leaf
+    for one in (MIDDLE, root().certificate):
+        assert refused(presented, by.revoking(Revocations().with_serial(one.serial))) is Reason.REVOKED
+    assert verify(presented, by, NOW) == found
+
+
+def test_where_a_path_that_was_found_ends_another_is_looked_for() -> None:
+    """Two roots of one name and key: the one that is found first ends first."""
+    first, second = (
+        forge(None, SIGNING, own=key("r"), subject="r", number=number, end=NOW + days * DAY_S)
+        for number, days in ((80, 10), (81, 60))
+    )
+    own = forge(authority_of(second, key("r")), end=NOW + 50 * DAY_S)
+    by = Trust("td").with_own(make_bundle("td", (read(first), read(second))))
+    assert [verify([own], by, NOW + days * DAY_S).chain[-1] for days in (0, 20, 0)] == [first, second, second]
+    assert refused([own], by.with_own(make_bundle("td", (read(first),))), NOW + 20 * DAY_S) is Reason.EXPIRED
