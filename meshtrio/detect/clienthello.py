@@ -10,6 +10,7 @@ names. A ClientHello that is cut off (by the bound or by the end) gives the name
 """
 
 import re
+import struct
 
 import msgspec
 
@@ -21,6 +22,8 @@ _CLIENT_HELLO = 0x01
 _HEAD = ((0x16, 0x16), (3, 3), (0, 4), (0, RECORD_BYTES >> 8), (0, 255), (_CLIENT_HELLO, _CLIENT_HELLO))
 """Bounds of the first six bytes: type, version, length of the record; type of the message."""
 
+_EXTENSION = struct.Struct("!HH")
+"""Its kind, and how long its body is."""
 _SERVER_NAME = 0
 _ALPN = 16
 _PRE_SHARED_KEY = 41
@@ -44,31 +47,17 @@ class _Wrong(Exception):
     """The bytes contradict the grammar."""
 
 
-class _Bytes:
-    """Reads a piece of bytes from the front."""
+def _end(of: bytes, at: int, length_bytes: int) -> int:
+    """Say where the vector ends that begins at `at` with its length. _Short if that is beyond the bytes."""
+    begin = at + length_bytes
+    end = begin + int.from_bytes(of[at:begin], "big")
+    if end > len(of) or begin > len(of):
+        raise _Short
+    return end
 
-    __slots__ = ("_at", "_of")
 
-    def __init__(self, of: bytes) -> None:
-        self._of = of
-        self._at = 0
-
-    def __bool__(self) -> bool:
-        return self._at < len(self._of)
-
-    def take(self, count: int) -> bytes:
-        end = self._at + count
-        if end > len(self._of):
-            raise _Short
-        taken = self._of[self._at : end]
-        self._at = end
-        return taken
-
-    def number(self, count: int) -> int:
-        return int.from_bytes(self.take(count), "big")
-
-    def vector(self, length_bytes: int) -> bytes:
-        return self.take(self.number(length_bytes))
+def _vector(of: bytes, at: int, length_bytes: int) -> bytes:
+    return of[at + length_bytes : _end(of, at, length_bytes)]
 
 
 class ClientHello:
@@ -120,8 +109,9 @@ def _begins(seen: bytes | bytearray) -> bool | None:
     """Say whether these bytes begin a handshake record whose message is a ClientHello; None if too few."""
     head = seen[:6]
     # Each byte has its own least and most; only together do those of the length mean 1 to RECORD_BYTES.
-    if any(not low <= byte <= high for byte, (low, high) in zip(head, _HEAD, strict=False)):
-        return False
+    for byte, (low, high) in zip(head, _HEAD, strict=False):
+        if not low <= byte <= high:
+            return False
     if len(head) >= 5 and not 0 < int.from_bytes(head[3:5], "big") <= RECORD_BYTES:
         return False
     return True if len(head) == 6 else None
@@ -145,48 +135,56 @@ def _names(hello: bytes, *, whole: bool) -> Names:
 
 
 def _collect(hello: bytes, found: dict[int, str | tuple[str, ...] | int | None]) -> None:
-    rest = _Bytes(hello)
-    rest.take(2 + 32)  # legacy_version, random
-    rest.vector(1)  # legacy_session_id
-    rest.vector(2)  # cipher_suites
-    rest.vector(1)  # legacy_compression_methods
-    if not rest:
+    at = _end(hello, 2 + 32, 1)  # after legacy_version and random: legacy_session_id
+    at = _end(hello, at, 2)  # cipher_suites
+    at = _end(hello, at, 1)  # legacy_compression_methods
+    if at == len(hello):
         return  # before TLS 1.2 there may be no extensions at all (RFC 5246, section 7.4.1.2)
-    length = rest.number(2)
-    end = rest._at + length
-    while rest._at < end:
-        kind, body = rest.number(2), rest.vector(2)
+    if at + 2 > len(hello):
+        raise _Short
+    end = at + 2 + int.from_bytes(hello[at : at + 2], "big")
+    at += 2
+    while at < end:
+        body = at + _EXTENSION.size
+        if body > len(hello):
+            raise _Short
+        kind, length = _EXTENSION.unpack_from(hello, at)
+        at = body + length
+        if at > len(hello):
+            raise _Short
         if kind in found:
             raise _Wrong  # RFC 8446, section 4.2: no extension comes twice
         if kind in _READERS:
             try:
-                found[kind] = _READERS[kind](_Bytes(body))
+                found[kind] = _READERS[kind](hello[body:at])
             except _Short:
                 raise _Wrong from None  # the extension is all here, so what is short is a lie inside it
-    if rest._at != end or rest:
+    if at != end or at < len(hello):
         raise _Wrong
 
 
-def _server_name(body: _Bytes) -> str | None:
-    entries = _Bytes(body.vector(2))
-    name = None
-    while entries:
-        kind, raw = entries.number(1), entries.vector(2)
+def _server_name(body: bytes) -> str | None:
+    entries, at, name = _vector(body, 0, 2), 0, None
+    while at < len(entries):
+        kind, raw = entries[at], _vector(entries, at + 1, 2)
         if kind == 0 and name is None and _HOST_NAME.fullmatch(raw):
             name = raw.decode("ascii").lower()
+        at += 3 + len(raw)
     return name
 
 
-def _protocols(body: _Bytes) -> tuple[str, ...]:
-    entries = _Bytes(body.vector(2))
+def _protocols(body: bytes) -> tuple[str, ...]:
+    entries, at = _vector(body, 0, 2), 0
     offered = []
-    while entries:
-        offered.append(entries.vector(1).decode("latin-1"))
+    while at < len(entries):
+        raw = _vector(entries, at, 1)
+        offered.append(raw.decode("latin-1"))
+        at += 1 + len(raw)
     return tuple(offered)
 
 
-def _ticket_bytes(body: _Bytes) -> int:
-    return len(_Bytes(body.vector(2)).vector(2))  # RFC 8446, section 4.2.11: the first identity
+def _ticket_bytes(body: bytes) -> int:
+    return len(_vector(_vector(body, 0, 2), 0, 2))  # RFC 8446, section 4.2.11: the first identity
 
 
 _READERS = {_SERVER_NAME: _server_name, _ALPN: _protocols, _PRE_SHARED_KEY: _ticket_bytes}
