@@ -12,11 +12,11 @@ import struct
 from collections.abc import Iterator, Sequence
 
 _SYSCALL_NUMBERS = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361}
-_NR_BPF = _SYSCALL_NUMBERS.get(os.uname().machine, 280)
+BPF_NUMBER = _SYSCALL_NUMBERS.get(os.uname().machine, 280)
 _libc = ctypes.CDLL(None, use_errno=True)
-_syscall = _libc.syscall
-_syscall.restype = ctypes.c_long
-_syscall.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint]
+raw_syscall = _libc.syscall
+raw_syscall.restype = ctypes.c_long
+raw_syscall.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_uint]
 
 MAP_CREATE, MAP_LOOKUP, MAP_UPDATE, MAP_DELETE, MAP_NEXT_KEY, PROG_LOAD = 0, 1, 2, 3, 4, 5
 OBJ_PIN, OBJ_GET, PROG_TEST_RUN, INFO_BY_FD, PROG_QUERY, BTF_LOAD = 6, 7, 10, 15, 16, 18
@@ -45,7 +45,7 @@ def call(command: int, attributes: bytes | bytearray) -> int:
     """Make one bpf(2) call. A bytearray is written back into."""
     raw = attributes if isinstance(attributes, bytearray) else bytearray(attributes)
     buffer = (ctypes.c_char * len(raw)).from_buffer(raw)
-    result = int(_syscall(_NR_BPF, command, ctypes.addressof(buffer), len(raw)))
+    result = int(raw_syscall(BPF_NUMBER, command, ctypes.addressof(buffer), len(raw)))
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))

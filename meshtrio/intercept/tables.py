@@ -1,16 +1,14 @@
 """Shell. What a worker or our resolver needs of the kernel's maps, one system call each. Does not know how
 they are made.
-
-The attribute buffers are built once, because this runs for each connection.
 """
 
-import ctypes
 import os
 import struct
 import time
 
 from meshtrio.address import Address
 from meshtrio.intercept import bpf
+from meshtrio.intercept.bpf_cell import Cell
 from meshtrio.intercept.layout import (
     BEAT_OF_DOORS,
     LISTENER_BYTES,
@@ -35,21 +33,12 @@ class Destinations:
 
     def __init__(self, descriptor: int) -> None:
         """Borrow the descriptor of the map."""
-        self._key = ctypes.create_string_buffer(PLACE_BYTES)
-        self._value = ctypes.create_string_buffer(ORIGIN_BYTES)
-        key, value = ctypes.addressof(self._key), ctypes.addressof(self._value)
-        self._lookup = bytearray(struct.pack("<IIQQQ", descriptor, 0, key, value, 0))
-        self._delete = bytearray(struct.pack("<IIQQQ", descriptor, 0, key, 0, 0))
+        self._cell = Cell(descriptor, PLACE_BYTES, ORIGIN_BYTES)
 
     def take(self, netns: int, source: Address) -> Origin | None:
         """Return what the connection from this source had dialled, and forget it. None: nobody knows."""
-        self._key.raw = place(netns, source)
-        try:
-            bpf.call(bpf.MAP_LOOKUP, self._lookup)
-            bpf.call(bpf.MAP_DELETE, self._delete)
-        except FileNotFoundError:
-            return None
-        return unpack_origin(self._value.raw)
+        raw = self._cell.take_out(place(netns, source))
+        return unpack_origin(raw) if raw else None
 
 
 class Asked:
@@ -80,14 +69,16 @@ class OurDials:
     def __init__(self, descriptor: int) -> None:
         """Borrow the descriptor of the map."""
         self._descriptor = descriptor
+        self._cell = Cell(descriptor, PLACE_BYTES, 8)
+        self._us = struct.pack("<Q", os.getpid())
 
     def add(self, netns: int, source: Address) -> None:
         """Let connections from this source pass. OSError (E2BIG) when the map is full."""
-        bpf.update(self._descriptor, place(netns, source), struct.pack("<Q", os.getpid()))
+        self._cell.update(place(netns, source), self._us)
 
     def discard(self, netns: int, source: Address) -> None:
         """Catch connections from this source again."""
-        bpf.delete(self._descriptor, place(netns, source))
+        self._cell.delete(place(netns, source))
 
     def bury(self) -> int:
         """Take out what workers left that were killed while they dialled, and say how many entries."""
@@ -105,15 +96,16 @@ class Ports:
     def __init__(self, descriptor: int) -> None:
         """Borrow the descriptor of the map."""
         self._descriptor = descriptor
+        self._cell = Cell(descriptor, PORT_KEY_BYTES, LISTENER_BYTES)
 
     def workload(self, netns: int, port: int) -> int | None:
         """Return the id of the workload that listens there."""
-        raw = bpf.look_up(self._descriptor, port_key(netns, port), LISTENER_BYTES)
+        raw = self._cell.look_up(port_key(netns, port))
         return unpack_listener(raw)[0] if raw else None
 
     def listener(self, netns: int, port: int) -> int | None:
         """Return the id of the workload that listens there now; connections for it are caught."""
-        raw = bpf.look_up(self._descriptor, port_key(netns, port), LISTENER_BYTES)
+        raw = self._cell.look_up(port_key(netns, port))
         number, sockets = unpack_listener(raw) if raw else (0, 0)
         return number if sockets > 0 else None
 
