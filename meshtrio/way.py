@@ -58,7 +58,10 @@ async def carry(site: Site, door: Door, client: socket.socket, peer: tuple[str, 
     finally:
         if client.fileno() >= 0:
             close_with_reset(client)
-        log.ended(site.ledger.close(entry, outcome, time.time(), detail))
+        now = time.time()
+        site.ledger.close(entry, outcome, now, detail)
+        if log.heeds(outcome):
+            log.ended(entry.seen(now, outcome, detail))
 
 
 async def _carry(site: Site, arrival: Arrival) -> Outcome:

@@ -116,7 +116,8 @@ class Relay:
                 await trio.lowlevel.cancel_shielded_checkpoint()
             while flow.ending is None and flow.dead is None:
                 await self._park(flow)
-            await self._let_drain(flow)
+            if flow.ending is None:
+                await self._let_drain(flow)
         finally:
             flow.cut()
             flow.forget()

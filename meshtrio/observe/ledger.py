@@ -16,12 +16,15 @@ KINDS = 2000
 LIVE_LISTED = 5000
 """How many live connections one report lists; `omitted` says how many more there are."""
 
+Kind = tuple[Direction, str, str, Outcome]
+
 
 class Entry:
     """One connection while it lives. Stages fill in what they learn; `bytes_now` reads the relay's counts."""
 
     __slots__ = (
         "began",
+        "bytes",
         "bytes_now",
         "cipher",
         "cut",
@@ -59,6 +62,8 @@ class Entry:
         self.resumed = False
         self.began = 0.0
         self.bytes_now: Callable[[], tuple[int, int]] | None = None
+        self.bytes = (0, 0)
+        """Sent and received, once it has ended."""
         self.cut: Callable[[], None] | None = None
         """Ends it now."""
         self.doomed_at: float | None = None
@@ -66,7 +71,7 @@ class Entry:
 
     def seen(self, now: float, outcome: Outcome | None = None, detail: str = "") -> Connection:
         """Return the connection as a value, as it is at this wall time."""
-        sent, received = self.bytes_now() if self.bytes_now else (0, 0)
+        sent, received = self.bytes_now() if self.bytes_now else self.bytes
         return Connection(
             id=self.id,
             direction=self.direction,
@@ -100,10 +105,10 @@ class Ledger:
         self._number = 0
         self._live: dict[int, Entry] = {}
         self._by_workload: dict[str, int] = {}
-        self._sums: dict[tuple[Direction, str, str, Outcome], list[int]] = {}
+        self._sums: dict[Kind, list[int]] = {}
         self._handshakes: dict[tuple[Direction, str], int] = {}
         """Bounded by the ways and reasons that there are."""
-        self._ended: deque[Connection] = deque()
+        self._ended: deque[tuple[Entry, float, Outcome, str]] = deque()
         self._omitted = 0
 
     def __len__(self) -> int:
@@ -124,23 +129,22 @@ class Ledger:
         self._by_workload[workload] = count
         return count
 
-    def close(self, entry: Entry, outcome: Outcome, now: float, detail: str = "") -> Connection:
-        """End an entry, and count it."""
+    def close(self, entry: Entry, outcome: Outcome, now: float, detail: str = "") -> None:
+        """End an entry, and count it. Its value is made when it is told: of a flood most never are."""
         del self._live[entry.id]
         if entry.workload in self._by_workload:
             self._by_workload[entry.workload] -= 1
             if not self._by_workload[entry.workload]:
                 del self._by_workload[entry.workload]
-        ended = entry.seen(now, outcome, detail)
+        if entry.bytes_now is not None:
+            entry.bytes = entry.bytes_now()
         entry.bytes_now = entry.cut = None
-        kind = (entry.direction, entry.workload, entry.service, outcome)
-        self._count(Count(*kind, 1, ended.sent_bytes, ended.received_bytes))
+        self._count((entry.direction, entry.workload, entry.service, outcome), 1, entry.bytes)
         if len(self._ended) >= LISTED:
             # Who looks after a flood looks for what came last.
             self._ended.popleft()
             self._omitted += 1
-        self._ended.append(ended)
-        return ended
+        self._ended.append((entry, now, outcome, detail))
 
     def handshake(self, direction: Direction, result: str) -> None:
         """Count a connection that was secured, or was to be."""
@@ -151,8 +155,9 @@ class Ledger:
         if not self._sums and not self._handshakes:
             return None
         counts = [Count(*kind, *sums) for kind, sums in self._sums.items()]
+        ended = [entry.seen(now, outcome, detail) for entry, now, outcome, detail in self._ended]
         handshakes = [Handshakes(*kind, count) for kind, count in self._handshakes.items()]
-        tally = Tally(counts, list(self._ended), self._omitted, len(self._live), handshakes)
+        tally = Tally(counts, ended, self._omitted, len(self._live), handshakes)
         self._sums, self._handshakes = {}, {}
         self._ended.clear()
         self._omitted = 0
@@ -161,20 +166,20 @@ class Ledger:
     def put_back(self, tally: Tally) -> None:
         """Take back a tally that could not be delivered: the sums live on, the listed ones are given up."""
         for count in tally.counts:
-            self._count(count)
+            kind = (count.direction, count.workload, count.service, count.outcome)
+            self._count(kind, count.connections, (count.sent_bytes, count.received_bytes))
         for one in tally.handshakes:
             known = self._handshakes.get((one.direction, one.result), 0)
             self._handshakes[one.direction, one.result] = known + one.count
         self._omitted += tally.omitted + len(tally.ended)
 
-    def _count(self, count: Count) -> None:
-        kind = (count.direction, count.workload, count.service, count.outcome)
+    def _count(self, kind: Kind, connections: int, carried: tuple[int, int]) -> None:
         if kind not in self._sums and len(self._sums) >= KINDS:
-            kind = (count.direction, "other", "other", count.outcome)
+            kind = (kind[0], "other", "other", kind[3])
         sums = self._sums.setdefault(kind, [0, 0, 0])
-        sums[0] += count.connections
-        sums[1] += count.sent_bytes
-        sums[2] += count.received_bytes
+        sums[0] += connections
+        sums[1] += carried[0]
+        sums[2] += carried[1]
 
     def live(self, number: int, now: float) -> Live:
         """Return the connections that live now."""

@@ -58,7 +58,8 @@ class Book(RuleBasedStateMachine):
         entry.service = service
         entry.bytes_now = lambda: (sent, 2 * sent)
         self.now += 1
-        ended = self.ledger.close(entry, outcome, self.now, "why")
+        self.ledger.close(entry, outcome, self.now, "why")
+        ended = entry.seen(self.now, outcome, "why")
         assert (ended.outcome, ended.sent_bytes, ended.received_bytes) == (outcome, sent, 2 * sent)
         assert ended.lasted_s == self.now - entry.began
         assert getattr(entry, "bytes_now") is None  # noqa: B009  the relay must not live on through it
@@ -150,6 +151,18 @@ def test_an_entry_shows_what_it_has_learnt() -> None:
 
 def test_a_clock_that_goes_back_gives_no_negative_time() -> None:
     assert Ledger().open("outbound", "ebpf", 10.0).seen(9.0).lasted_s == 0
+
+
+def test_what_has_ended_is_told_as_it_was_at_its_end() -> None:
+    ledger = Ledger()
+    entry = ledger.open("inbound", "nft", 5.0)
+    entry.bytes_now = lambda: (7, 8)
+    ledger.close(entry, Outcome.IDLE, 9.0, "silence")
+    tally = ledger.tally()
+    assert tally is not None
+    (told,) = tally.ended
+    assert (told.outcome, told.detail, told.lasted_s) == (Outcome.IDLE, "silence", 4.0)
+    assert (told.sent_bytes, told.received_bytes, told.direction) == (7, 8, "inbound")
 
 
 def test_kinds_are_kept_apart() -> None:
