@@ -23,6 +23,18 @@ class Reader(Protocol[Answer_co]):
         """Answer by what there was."""
 
 
+def glance(sock: socket.socket, reader: Reader[Answer]) -> Answer | None:
+    """Say what `reader` finds in the bytes that are there now; None: not enough of them for an answer.
+
+    Most clients have spoken before anyone looks, and then there is nothing to wait for.
+    """
+    try:
+        words = sock.recv(DETECT_BYTES, socket.MSG_PEEK)
+    except OSError:
+        return None
+    return reader.feed(words) if words else None
+
+
 async def peek(sock: socket.socket, reader: Reader[Answer], patience_s: float) -> Answer | None:
     """Say what `reader` finds in the first bytes, as soon as that is certain; None if there are none in time.
 
@@ -32,24 +44,25 @@ async def peek(sock: socket.socket, reader: Reader[Answer], patience_s: float) -
     seen = 0
     try:
         while True:
+            try:
+                words = sock.recv(DETECT_BYTES, socket.MSG_PEEK)
+            except BlockingIOError:
+                pass
+            except OSError:
+                return reader.eof()  # whoever reads next hears of it
+            else:
+                if len(words) == seen:
+                    return reader.eof()
+                answer = reader.feed(words[seen:])
+                if answer is not None:
+                    return answer
+                seen = len(words)
+                # Without this the bytes that are there already would wake us again and again.
+                _wake_at(sock, seen + 1)
             with trio.move_on_after(patience_s) as silence:
                 await trio.lowlevel.wait_readable(sock)
             if silence.cancelled_caught:
                 return reader.eof() if seen else None
-            try:
-                words = sock.recv(DETECT_BYTES, socket.MSG_PEEK)
-            except BlockingIOError:
-                continue
-            except OSError:
-                return reader.eof()  # whoever reads next hears of it
-            if len(words) == seen:
-                return reader.eof()
-            answer = reader.feed(words[seen:])
-            if answer is not None:
-                return answer
-            seen = len(words)
-            # Without this the bytes that are there already would wake us again and again.
-            _wake_at(sock, seen + 1)
     finally:
         if seen:
             _wake_at(sock, 1)

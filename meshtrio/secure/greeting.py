@@ -4,8 +4,13 @@ import socket
 
 from meshtrio.detect.detected import Detected, Protocol
 from meshtrio.detect.detector import Detector
-from meshtrio.forward.peek import peek
+from meshtrio.forward.peek import glance, peek
 from meshtrio.route.modes import ALPN
+
+
+def words_there(sock: socket.socket) -> Detected | None:
+    """Say what the first bytes begin, if they have come already and are enough for that."""
+    return glance(sock, Detector())
 
 
 async def first_words(sock: socket.socket, patience_s: float) -> Detected | None:

@@ -89,7 +89,7 @@ async def accept_securely(
     handshake = _Handshake(sock)
     try:
         proof, trust = _proof(ring, workload), ring.trust
-        settle(proof.server, offered_bytes)
+        settle(proof, offered_bytes)
         handshake.begin(proof.server, server_side=True)
         await handshake.run()
         if not any_alpn:
@@ -124,11 +124,16 @@ class _Handshake:
 
     async def run(self) -> None:
         """Exchange messages until both sides have what they need."""
+        if self.tls.server_side:
+            await self._listen()
         while True:
             try:
                 self.tls.do_handshake()
             except ssl.SSLWantReadError:
-                await self._speak()
+                if self.outgoing.pending:
+                    await self._speak()
+                    # The answer takes a way there and back, so to try before that costs a call for nothing.
+                    await trio.lowlevel.wait_readable(self.sock)
                 await self._listen()
             except ssl.SSLError as why:
                 self._speak_once()  # the alert

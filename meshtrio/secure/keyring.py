@@ -42,12 +42,14 @@ class NoIdentity(Exception):
 class Proof:
     """One workload as it can prove itself now: contexts, and the sessions made with them."""
 
-    __slots__ = ("chains", "client", "server", "sessions", "spiffe_id")
+    __slots__ = ("chains", "client", "server", "server_way", "sessions", "spiffe_id")
 
     def __init__(self, credentials: Credentials, roots: bytes, *, tls_1_2: bool) -> None:
         self.spiffe_id = credentials.spiffe_id
         self.server = _context(ssl.PROTOCOL_TLS_SERVER, credentials, roots, tls_1_2=tls_1_2)
         self.client = _context(ssl.PROTOCOL_TLS_CLIENT, credentials, roots, tls_1_2=tls_1_2)
+        self.server_way: tuple[int, bool] | None = None
+        """How the server's context is set now, see `resumption.settle`."""
         self.sessions: OrderedDict[Address, tuple[ssl.SSLSession, Peer]] = OrderedDict()
         """By endpoint, with who was verified there in the full handshake."""
         self.chains: OrderedDict[bytes, tuple[bytes, ...]] = OrderedDict()

@@ -14,7 +14,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 from meshtrio.observe import log
-from meshtrio.secure.keyring import Keyring
+from meshtrio.secure.keyring import Keyring, Proof
 
 if TYPE_CHECKING:  # see keyring
     from meshtrio.identity.chain import Peer
@@ -25,22 +25,26 @@ NAME_BYTES = 32
 """How long a ticket is that names a session (SSL_MAX_SSL_SESSION_ID_LENGTH). Sealed ones are longer."""
 
 
-def settle(context: ssl.SSLContext, offered_bytes: int | None) -> None:
-    """Make the next connection of a server go the way that suits its caller.
+def settle(proof: Proof, offered_bytes: int | None) -> None:
+    """Make the next connection to this server go the way that suits its caller.
 
     `offered_bytes` is how long the ticket is that a mesh offers, 0 if it offers none, None if the caller is
     no mesh. A mesh that offers one gets no other, for it keeps the one it has, or forgets it if it is not
     taken; whoever else comes may use each only once, and would fill what is kept.
     """
-    context.num_tickets = 0 if offered_bytes else 1
+    context, tickets = proof.server, 0 if offered_bytes else 1
     if offered_bytes == 0:
         keeps = context.session_stats()["number"] < KEPT_BOUND
     else:
         keeps = offered_bytes == NAME_BYTES
+    if proof.server_way == (tickets, keeps):
+        return  # to read and set options takes Python's ssl 20 us, and most callers come the same way
+    context.num_tickets = tickets
     if keeps:
         context.options |= ssl.OP_NO_TICKET
     else:
         context.options &= ~ssl.OP_NO_TICKET
+    proof.server_way = tickets, keeps
 
 
 def verify_again(shown: list[bytes], ring: Keyring) -> "Peer":

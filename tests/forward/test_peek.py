@@ -8,7 +8,7 @@ import trio
 from meshtrio.detect.detected import Detected, Protocol
 from meshtrio.detect.detector import Detector
 from meshtrio.detect.requestkey import RequestKey
-from meshtrio.forward.peek import peek
+from meshtrio.forward.peek import glance, peek
 from tests.forward.peers import connected
 from tests.support.hellos import real_hello
 
@@ -84,3 +84,30 @@ async def test_cancelled_it_leaves_everything_as_it_was() -> None:
         assert scope.cancelled_caught
         assert other.getsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT) == 1
         assert other.recv(10) == b"\x16\x03"
+
+
+async def test_a_glance_tells_what_is_there_and_takes_nothing() -> None:
+    one, other = connected(socket.AF_INET)
+    with one, other:
+        assert glance(other, Detector()) is None
+        words = real_hello()
+        one.send(words[:20])
+        await trio.lowlevel.wait_readable(other)
+        assert glance(other, Detector()) is None
+        one.send(words[20:])
+        with trio.fail_after(5):
+            while (seen := glance(other, Detector())) is None:
+                await trio.sleep(0.001)
+        assert seen.protocol is Protocol.TLS
+        assert other.recv(10_000) == words
+        one.shutdown(socket.SHUT_WR)
+        await trio.lowlevel.wait_readable(other)
+        assert glance(other, Detector()) is None
+
+
+async def test_a_glance_at_what_has_gone_is_no_answer() -> None:
+    one, other = connected(socket.AF_INET)
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    one.close()
+    with other:
+        assert glance(other, Detector()) is None

@@ -6,7 +6,7 @@ import ssl
 import pytest
 
 from meshtrio.detect.detected import Protocol
-from meshtrio.secure.greeting import first_words, is_mesh
+from meshtrio.secure.greeting import first_words, is_mesh, words_there
 from tests.forward.peers import connected
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
@@ -36,8 +36,10 @@ def hello(*alpn: str) -> bytes:
 async def test_words_are_known_and_left(words: bytes, protocol: Protocol, mesh: bool) -> None:
     one, other = connected(socket.AF_INET)
     with one, other:
+        assert words_there(other) is None
         one.send(words)
         detected = await first_words(other, 1)
         assert detected is not None
+        assert words_there(other) == detected
         assert (detected.protocol, is_mesh(detected)) == (protocol, mesh)
         assert other.recv(10_000) == words

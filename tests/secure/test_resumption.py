@@ -99,3 +99,21 @@ async def test_whoever_is_no_mesh_leaves_nothing_that_is_kept() -> None:
     for _ in range(3):
         await first_time(told, names=False)
     assert told.proof(SERVER).server.session_stats()["number"] == 0
+
+
+def test_a_server_is_set_as_its_caller_comes_and_left_alone_if_it_is_so_already() -> None:
+    proof = ring().proof(SERVER)
+
+    def settled(offered_bytes: int | None) -> tuple[int, bool]:
+        resumption.settle(proof, offered_bytes)
+        return proof.server.num_tickets, bool(proof.server.options & ssl.OP_NO_TICKET)
+
+    for offered_bytes, way in (
+        (0, (1, True)),
+        (NAME_BYTES, (0, True)),
+        (900, (0, False)),
+        (None, (1, False)),
+    ):
+        assert settled(offered_bytes) == way
+        proof.server.num_tickets = 5
+        assert settled(offered_bytes) == (5, way[1])
