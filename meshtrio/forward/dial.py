@@ -44,10 +44,11 @@ def dialled_at_once(sock: socket.socket, address: Address) -> bool:
 
     So who has a deadline need not arm it on loopback and veth, where the answer is often there at once.
     """
-    if sock.family == socket.AF_INET and not address.is_v4:
+    family = sock.family  # Python makes an enum of it each time
+    if family == socket.AF_INET and not address.is_v4:
         code = errno.EAFNOSUPPORT
     else:
-        where = _sockaddr(sock, address)
+        where = _sockaddr(family, address)
         code = sock.connect_ex(where)
         if code == errno.EINPROGRESS:
             # The handshake may be over by now; asking again costs less than parking.
@@ -78,9 +79,9 @@ def _conclude(sock: socket.socket, address: Address, code: int) -> None:
         raise DialError(address, code)
 
 
-def _sockaddr(sock: socket.socket, address: Address) -> tuple[str, int]:
+def _sockaddr(family: int, address: Address) -> tuple[str, int]:
     """Write the address as the socket's family wants it: an IPv6 socket reaches IPv4 by mapped addresses."""
-    if sock.family == socket.AF_INET6 and address.is_v4:
+    if family == socket.AF_INET6 and address.is_v4:
         return f"::ffff:{address.host}", address.port
     return address.host, address.port
 
