@@ -26,6 +26,7 @@ from meshtrio.forward.tcp import close_with_reset
 from meshtrio.observe import log
 from meshtrio.route.modes import ALPN
 from meshtrio.secure.keyring import Keyring, NoIdentity, Proof
+from meshtrio.secure.offering import Kept
 from meshtrio.secure.resumption import settle, shown_by, verify_again
 from meshtrio.secure.verdict import HandshakeError as HandshakeError
 from meshtrio.secure.verdict import refusal_of
@@ -116,11 +117,11 @@ class _Handshake:
         self.tls: ssl.SSLObject
         self.taken_bytes = 0
 
-    def begin(
-        self, context: ssl.SSLContext, *, server_side: bool, session: ssl.SSLSession | None = None
-    ) -> None:
+    def begin(self, context: ssl.SSLContext, *, server_side: bool, session: Kept | None = None) -> None:
         self.sock.setblocking(False)
-        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_side, session=session)
+        self.tls = context.wrap_bio(self.incoming, self.outgoing, server_side)
+        if session is not None:
+            session.offer(self.tls)
 
     async def run(self) -> None:
         """Exchange messages until both sides have what they need."""

@@ -21,6 +21,7 @@ from meshtrio.config.identity import Mtls
 from meshtrio.messages import Credentials, Trusted
 from meshtrio.observe import log
 from meshtrio.route.modes import ALPN
+from meshtrio.secure.offering import Kept
 
 if TYPE_CHECKING:  # `cryptography` costs megabytes, which a worker without identities need not have
     from meshtrio.identity.chain import Peer
@@ -50,12 +51,12 @@ class Proof:
         self.client = _context(ssl.PROTOCOL_TLS_CLIENT, credentials, roots, tls_1_2=tls_1_2)
         self.server_way: tuple[int, bool] | None = None
         """How the server's context is set now, see `resumption.settle`."""
-        self.sessions: OrderedDict[Address, tuple[ssl.SSLSession, Peer]] = OrderedDict()
+        self.sessions: OrderedDict[Address, tuple[Kept, Peer]] = OrderedDict()
         """By endpoint, with who was verified there in the full handshake."""
         self.chains: OrderedDict[bytes, tuple[bytes, ...]] = OrderedDict()
         """By the leaf, what callers have shown in full handshakes; a ticket has the leaf only."""
 
-    def session(self, address: Address, expected: "SpiffeId | None") -> "tuple[ssl.SSLSession, Peer] | None":
+    def session(self, address: Address, expected: "SpiffeId | None") -> "tuple[Kept, Peer] | None":
         """Find a session for this endpoint, made with whoever is expected there now."""
         known = self.sessions.get(address)
         if known is None or (expected is not None and known[1].spiffe_id != expected):
@@ -64,13 +65,13 @@ class Proof:
         return known
 
     def keep(self, address: Address, session: ssl.SSLSession, peer: "Peer") -> None:
-        """Remember a session that can be resumed."""
-        self.sessions[address] = session, peer
+        """Remember a session that can be resumed, of a connection that is well."""
+        self.sessions[address] = Kept(session), peer
         self.sessions.move_to_end(address)
         while len(self.sessions) > SESSIONS_BOUND:
             self.sessions.popitem(last=False)
 
-    def forget(self, address: Address, known: "tuple[ssl.SSLSession, Peer]") -> None:
+    def forget(self, address: Address, known: "tuple[Kept, Peer]") -> None:
         """Drop a session that the endpoint did not take."""
         if self.sessions.get(address) is known:
             del self.sessions[address]
