@@ -226,7 +226,7 @@ class Worker:
         """Go on without an agent. End without hurry once a successor is ready, or now if none will come."""
         await self._orphaned.wait()
         if self._successor:
-            log.warning("the agent has gone; going on until a new one is ready", at=self._successor)
+            log.warning("the agent has gone; going on until a new one is ready", control=self._successor)
             while not await successor_ready(self._successor):
                 await trio.sleep(random.uniform(0.5, 1.0))
         self._drain(math.inf if self._successor else self._site.config.timeouts.drain_s)

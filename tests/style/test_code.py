@@ -108,12 +108,23 @@ def names_that_say_nothing(module: Module) -> Iterator[Fault]:
             yield node.lineno, f"the name {node.name}"
 
 
+def log_fields_that_hide_others(module: Module) -> Iterator[Fault]:
+    """A line of the log has its own time, level and event, which a field of the same name would replace."""
+    for node in ast.walk(module.tree):
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="log")), keywords=words):
+                for word in words:
+                    if word.arg in ("at", "level", "event", "trace"):
+                        yield node.lineno, f"a field of the log is called {word.arg}"
+
+
 RULES: list[Callable[[Module], Iterator[Fault]]] = [
     tasks_outlive_their_function,
     shields_without_deadline,
     buffers_without_bound,
     values_that_change,
     names_that_say_nothing,
+    log_fields_that_hide_others,
 ]
 
 
@@ -133,6 +144,7 @@ BAD = {
     "buffers_without_bound": ["a, b = trio.open_memory_channel[int](math.inf)", "q = queue.Queue()"],
     "values_that_change": ["class A(msgspec.Struct):\n    x: int", "@dataclass\nclass A:\n    x: int"],
     "names_that_say_nothing": ["class CertManager:\n    pass"],
+    "log_fields_that_hide_others": ['log.warning("gone", at=path)', 'log.rarely("much", level=3)'],
 }
 GOOD = """
 async def f():
@@ -142,6 +154,7 @@ async def f():
             a, b = trio.open_memory_channel[int](64)
     with trio.CancelScope(shield=True), trio.move_on_after(5):
         await g()
+    log.info("listens", port=port)
 
 class Route(msgspec.Struct, frozen=True): ...
 @dataclass(frozen=True, slots=True)
