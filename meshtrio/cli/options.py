@@ -93,9 +93,13 @@ def configured(config_file: str | None, flags: dict[str, object]) -> Any:
     try:
         return environ.configured(path, flags), path
     except ConfigFaults as faults:
+        first, *others = faults.faults
         where = f" ({path}, environment and flags)" if path else ""
-        head = f"the configuration has {len(faults.faults)} faults{where}:\n"
-        raise Complaint((head if len(faults.faults) > 1 else "") + str(faults), Code.USAGE) from None
+        if others:
+            sentence = f"the configuration has {len(faults.faults)} faults{where}:\n{faults}"
+        else:
+            sentence = f"{faults} ({path})" if path and first.origin.startswith("line") else str(faults)
+        raise Complaint(sentence, Code.USAGE) from None
 
 
 def absolute(path: str) -> str:

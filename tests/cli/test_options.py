@@ -41,6 +41,19 @@ def test_faults_are_told_all_at_once_and_end_with_two(tmp_path: Path) -> None:
         configured(None, {"rung": "x"})
 
 
+def test_one_fault_of_a_file_names_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "meshtrio.yaml"
+    path.write_text("nonsense: 1\n")
+    with pytest.raises(Complaint) as refused:
+        configured(str(path), {})
+    assert str(refused.value).startswith("config: nonsense is not known")
+    assert str(refused.value).endswith(f" [line 1] ({path})")
+    path.write_text("workers: 1\n")
+    with pytest.raises(Complaint) as refused:
+        configured(str(path), {"rung": "x"})
+    assert str(path) not in str(refused.value), "the flag is at fault"
+
+
 def test_the_control_socket_is_the_one_named_or_the_configured_one(tmp_path: Path) -> None:
     path = tmp_path / "meshtrio.yaml"
     path.write_text("paths: {control: /x/y.sock}\n")
