@@ -4,7 +4,7 @@
     |- identity                one task a workload, which renews its certificate; whom to believe
        |- discovery            one task a source of the catalog, the configuration file, the resolver
           |- workers           one task a seat: start, talk, start again
-             |- watching       ends workloads whose process has ended; lets rules follow
+             |- watching       ends workloads whose process has ended; lets the others follow
                 (workloads)    their doors and hooks: caught last, let go first
 
 Start order is outside in, stop order inside out: hooks go first, then connections drain while
@@ -31,15 +31,15 @@ from meshtrio.config.schema import Config
 from meshtrio.config.secrecy import shown
 from meshtrio.identity.asked import refusal
 from meshtrio.identity_answers import IdentityAnswers
+from meshtrio.intercept.cgroup_news import CgroupNews
 from meshtrio.intercept.workload import Spec, Workload, WorkloadError
 from meshtrio.notify import notify
 from meshtrio.observe import log
-from meshtrio.observe.process import is_alive
 from meshtrio.places import list_path
 from meshtrio.upkeep import Setting, Upkeep
 
 FOLLOW_S = 0.5
-"""How often rules follow listening ports (rung R0) and ended processes are looked for."""
+"""How often rules follow listening ports (rung R0), and ended processes and lost cgroups are looked for."""
 
 
 class Agent:
@@ -130,12 +130,8 @@ class Agent:
             parts.catching = True
             watching.start_soon(self._watch)
             notify("READY=1")
-            log.info(
-                "ready",
-                rung=control.rung(parts)["in_use"],
-                why=parts.why_no_ebpf,
-                workloads=len(parts.registry),
-            )
+            in_use = control.rung(parts)["in_use"]
+            log.info("ready", rung=in_use, why=parts.why_no_ebpf, workloads=len(parts.registry))
             task_status.started(self)
             await self._stop.wait()
             notify("STOPPING=1")
@@ -168,18 +164,22 @@ class Agent:
     # Workloads
 
     async def _watch(self) -> None:
-        while True:
-            await trio.sleep(FOLLOW_S)
-            for workload in self.parts.registry:
-                pid = workload.spec.pid
-                if pid and not is_alive(pid):
-                    log.info("the process of a workload has ended", workload=workload.spec.name, pid=pid)
-                    with contextlib.suppress(WorkloadError):
-                        await self.remove_workload(workload.spec.name)
-            try:
-                await self.parts.registry.refresh()
-            except Exception as failed:  # noqa: BLE001  one workload's netns vanishing must not end the agent
-                log.rarely("rules could not follow", why=str(failed))
+        with CgroupNews() as news:
+            while True:
+                with trio.move_on_after(FOLLOW_S):
+                    await news.made([workload.cgroup for workload in self.parts.registry if workload.cgroup])
+                await self._follow()
+
+    async def _follow(self) -> None:
+        for workload in self.parts.registry:
+            if workload.has_ended:
+                log.info("the process of a workload has ended", workload=workload.spec.name)
+                with contextlib.suppress(WorkloadError):
+                    await self.remove_workload(workload.spec.name)
+        try:
+            await self.parts.registry.refresh()
+        except Exception as failed:  # noqa: BLE001  one workload's netns vanishing must not end the agent
+            log.rarely("a workload could not be followed", why=str(failed))
 
     async def add_workload(self, spec: Spec) -> dict[str, object]:
         """Catch a workload from now on, and describe it. WorkloadError says why not.

@@ -125,13 +125,14 @@ def workload(one: Workload) -> dict[str, object]:
         "id": one.id,
         "rung": one.rung,
         "why": one.why,
+        "lost": one.lost,
         "dns_port": one.dns.port if one.dns else 0,
         "why_no_dns": one.why_no_dns,
         "cgroup": str(one.cgroup or ""),
         "netns": one.spec.netns or "own",
         "netns_id": one.site.netns.id,
         "outbound_port": one.capture.outbound.port,
-        "inbound_port": _inbound_port(one),
+        "inbound_port": one.inbound_port,
         "on_agent_loss": one.spec.on_agent_loss,
         "source_address": "caller" if one.site.transparent else "fixed",
         "pid": one.spec.pid,
@@ -222,13 +223,6 @@ def _worker(parts: Parts, number: int) -> dict[str, object]:
         "cpu_s": used.cpu_s,
         "descriptors": used.descriptors,
     }
-
-
-def _inbound_port(one: Workload) -> int:
-    if one.site.inbound is not None:
-        return one.site.inbound.port
-    inbound = getattr(one.capture, "inbound", None)
-    return inbound.port if inbound else 0
 
 
 def _queries(parts: Parts) -> dict[str, int]:

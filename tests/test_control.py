@@ -273,6 +273,9 @@ async def test_a_workload_is_described(rung: str, kernel: Kernel, place: Place) 
         assert (one["name"], one["rung"], one["pid"], one["on_agent_loss"]) == ("shop", rung, 7, "closed")
         assert (one["cgroup"], one["source_address"]) == (str(place.group), "fixed")
         assert (one["dns_port"], one["why_no_dns"]) == (added.dns.port if added.dns else 0, "")
+        assert one["lost"] == ""
+        added.cgroup = place.group / "gone"
+        assert str(added.cgroup) in str(control.workload(added)["lost"])
         added.why_no_dns = "no hooks"
         assert control.workload(added)["why_no_dns"] == "no hooks"
         assert one["netns"] == added.spec.netns

@@ -197,7 +197,8 @@ def _show_workers(workers: list[dict[str, Any]]) -> None:
 
 
 def show_workloads(workloads: list[dict[str, Any]]) -> None:
-    """Print a table of workloads, and below it why one is not on the best rung, or has no DNS capture."""
+    """Print a table of workloads, and below it what one has lost, why it is not on the best rung, or has no
+    DNS capture."""
     click.echo()
     if not workloads:
         click.echo("no workloads")
@@ -229,6 +230,8 @@ def show_workloads(workloads: list[dict[str, Any]]) -> None:
     )
     show_table(head, rows)
     for one in workloads:
+        if of(one, "lost"):
+            click.echo(f"{one['name']} {bad('has lost its place')}: {one['lost']}")
         if one["why"]:
             click.echo(f"{one['name']} is on {one['rung']}: {' '.join(one['why'].split())}")
         if of(one, "why_no_dns"):

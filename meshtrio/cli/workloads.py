@@ -18,7 +18,7 @@ Examples:
   meshtrio workloads
   meshtrio workloads --json
     [{"name": "shop", "namespace": "default", "service_account": "default", "id": 1,
-      "rung": "ebpf", "why": "", "dns_port": 15053, "why_no_dns": "",
+      "rung": "ebpf", "why": "", "lost": "", "dns_port": 15053, "why_no_dns": "",
       "cgroup": "/sys/fs/cgroup/meshtrio/shop", "netns": "own", "netns_id": 3,
       "outbound_port": 15002, "inbound_port": 15001, "on_agent_loss": "open",
       "source_address": "fixed", "pid": 0}]

@@ -37,7 +37,7 @@ class CgroupHooks:
         self._links: list[int] = []
         """Those that are not pinned, in the order in which they were attached."""
         self.path = path
-        self._cgroup_id = cgroup.identifier(path)
+        self.cgroup_id = cgroup.identifier(path)
         directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             if pins:
@@ -56,7 +56,7 @@ class CgroupHooks:
     def describe(self, words: WorkloadWords) -> None:
         """Tell the hooks whom they serve. Until then they let everything pass."""
         storage = self._kernel.maps["workloads"]
-        bpf.update(storage, struct.pack("<Q", self._cgroup_id), words.pack())
+        bpf.update(storage, struct.pack("<Q", self.cgroup_id), words.pack())
 
     def detach(self) -> None:
         """Take the hooks away: the connect hooks first, so that nothing is sent to a door that closes."""
@@ -72,7 +72,7 @@ class CgroupHooks:
         storage = self._kernel.maps.get("workloads")
         with contextlib.suppress(OSError):
             if storage is not None:
-                bpf.update(storage, struct.pack("<Q", self._cgroup_id), bytes(WORKLOAD_BYTES))
+                bpf.update(storage, struct.pack("<Q", self.cgroup_id), bytes(WORKLOAD_BYTES))
         if self._pins:
             remove_pins(self._pins)
 
@@ -87,7 +87,7 @@ class CgroupHooks:
         pinned = str(self._pins / name) if self._pins else None
         if pinned and Path(pinned).exists():
             link = bpf.open_pinned(pinned)
-            if bpf.link_target(link) == self._cgroup_id:
+            if bpf.link_target(link) == self.cgroup_id:
                 with _closing(link):
                     bpf.update_link(link, program)
                 return

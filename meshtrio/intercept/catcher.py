@@ -10,10 +10,11 @@ import trio
 
 from meshtrio.intercept import nft
 from meshtrio.intercept.asked import Meant, MeantByHooks, MeantByRules
-from meshtrio.intercept.capture import EbpfCapture, NftCapture, Surroundings, Wanted
+from meshtrio.intercept.capture import EbpfCapture, Surroundings, Wanted
 from meshtrio.intercept.dns_door import DnsDoor
 from meshtrio.intercept.doors import Doors
 from meshtrio.intercept.kernel import Kernel, KernelRefused
+from meshtrio.intercept.nft_capture import NftCapture
 from meshtrio.intercept.nft_request import NftRefused
 from meshtrio.intercept.site import NetnsSite
 from meshtrio.intercept.workload import Rules, Spec, Workload

@@ -74,6 +74,14 @@ def identifier(path: Path) -> int:
     return path.stat().st_ino
 
 
+def is_another(path: Path, known: int) -> bool:
+    """Say whether the group at this path is another than the one of this id. None is no other."""
+    try:
+        return identifier(path) != known
+    except OSError:
+        return False
+
+
 def depth(path: Path) -> int:
     """Return how many levels the group is below the root of the hierarchy."""
     return len(path.relative_to(mount_point()).parts)

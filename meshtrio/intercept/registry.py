@@ -13,7 +13,6 @@ import trio
 
 from meshtrio.intercept import cgroup, nft
 from meshtrio.intercept.attachment import remove_pins
-from meshtrio.intercept.capture import NftCapture
 from meshtrio.intercept.catcher import UNDO_S, Catcher
 from meshtrio.intercept.cgroup import CgroupError
 from meshtrio.intercept.doors import DoorError
@@ -136,17 +135,17 @@ class Registry:
             )
 
     async def refresh(self) -> None:
-        """Let captures by rules follow what changes around them. Raises what one of them met, after all."""
+        """Let captures follow what changes around them. Raises what one of them met, after all."""
         met: Exception | None = None
         for workload in self:
-            if not isinstance(workload.capture, NftCapture):
-                continue  # hooks share what changes
+            if workload.rung == "ebpf" and workload.lost_cgroup == workload.told:
+                continue  # all else hooks know by themselves
             # Not while it is being removed: its rules would come back.
             async with self._changing:
                 if self._workloads.get(workload.spec.name) is workload:
                     try:
-                        await workload.capture.refresh(self.catcher.surroundings)
-                    except (ErrandRefused, OSError) as failed:
+                        workload.tell(anew=await workload.capture.refresh(self.catcher.surroundings))
+                    except (ErrandRefused, KernelRefused, OSError) as failed:
                         met = failed
         if met is not None:
             raise met

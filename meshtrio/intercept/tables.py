@@ -16,6 +16,7 @@ from meshtrio.intercept.layout import (
     PLACE_BYTES,
     PORT_KEY_BYTES,
     Origin,
+    listener,
     place,
     port_key,
     unpack_listener,
@@ -108,6 +109,18 @@ class Ports:
         raw = self._cell.look_up(port_key(netns, port))
         number, sockets = unpack_listener(raw) if raw else (0, 0)
         return number if sockets > 0 else None
+
+    def note(self, netns: int, port: int, workload: int) -> None:
+        """Let a workload have a port that no hook has seen it bind. Nothing changes if somebody has it."""
+        if self.listener(netns, port) is None:
+            bpf.update(self._descriptor, port_key(netns, port), listener(workload, 1))
+
+    def forget(self, workload: int) -> None:
+        """Take out all that a workload has."""
+        for key in list(bpf.keys(self._descriptor, PORT_KEY_BYTES)):
+            raw = bpf.look_up(self._descriptor, key, LISTENER_BYTES)
+            if raw and unpack_listener(raw)[0] == workload:
+                bpf.delete(self._descriptor, key)
 
     def listened(self) -> dict[int, set[int]]:
         """Return for each port on which a workload listens the namespaces where one does."""

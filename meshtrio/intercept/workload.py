@@ -8,11 +8,13 @@ from pathlib import Path
 
 import msgspec
 
-from meshtrio.intercept.capture import EbpfCapture, NftCapture
+from meshtrio.intercept.capture import EbpfCapture
 from meshtrio.intercept.dns_door import DnsDoor
+from meshtrio.intercept.nft_capture import NftCapture
 from meshtrio.intercept.site import NetnsSite
 from meshtrio.messages import Rung
 from meshtrio.observe import log
+from meshtrio.observe.process import is_alive
 
 # The name becomes a folder, a table and a label of metrics; the same as config.schema.Label.
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -92,11 +94,64 @@ class Workload(msgspec.Struct):
     """Why they go nowhere else, if that was wanted."""
     kept: bytes = b""
     """As the list on disk has it. Nothing of that changes while it is caught."""
+    told: str = ""
+    """What has become of its cgroup, as the log was told."""
 
     @property
     def rung(self) -> Rung:
         """The rung it stands on."""
         return "ebpf" if isinstance(self.capture, EbpfCapture) else "nft"
+
+    @property
+    def inbound_port(self) -> int:
+        """Where connections to it arrive."""
+        if self.site.inbound is not None:
+            return self.site.inbound.port
+        inbound = getattr(self.capture, "inbound", None)
+        return inbound.port if inbound else 0
+
+    @property
+    def has_ended(self) -> bool:
+        """Say whether the process has ended whose end is the end of the workload."""
+        return bool(self.spec.pid) and not is_alive(self.spec.pid)
+
+    @property
+    def lost_cgroup(self) -> str:
+        """Say what has become of its cgroup, so that nothing new is caught; empty: nothing.
+
+        One that comes back under its path is the same workload, and is caught again.
+        """
+        try:
+            if self.cgroup is None or self.cgroup.stat().st_ino == self.capture.cgroup_id:
+                return ""
+        except OSError:
+            return f"its cgroup {self.cgroup} has gone; it is caught again when that is back"
+        return f"its cgroup {self.cgroup} was made anew and is not caught yet; if that lasts, see the log"
+
+    @property
+    def lost(self) -> str:
+        """Say what it has lost, cgroup or network namespace; empty: nothing.
+
+        A namespace is not caught again: paths such as /proc/PID/ns/net lead to whoever has that number next.
+        """
+        netns = self.spec.netns
+        if self.lost_cgroup or not netns:
+            return self.lost_cgroup
+        try:
+            if Path(netns).stat().st_ino != self.site.netns.inode:
+                return f"{netns} is another network namespace by now; remove the workload, and add it again"
+        except OSError:
+            return f"its network namespace is no longer at {netns}; remove it if nothing runs there any more"
+        return ""
+
+    def tell(self, *, anew: bool) -> None:
+        """Tell the log that its cgroup has gone, if it was not told yet, or that it was caught anew."""
+        lost = self.lost_cgroup
+        if anew:
+            log.info("the cgroup of a workload was made anew, and is caught again", workload=self.spec.name)
+        elif lost and lost != self.told:
+            log.info("a workload has lost its cgroup", workload=self.spec.name, why=lost)
+        self.told = lost
 
 
 def write_list(path: Path | None, workloads: list[Workload]) -> None:

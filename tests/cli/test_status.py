@@ -73,6 +73,8 @@ def test_what_a_workload_has_to_do_without(capsys: pytest.CaptureFixture[str]) -
     show_workloads([{**one, "outbound_port": 1, "inbound_port": 2, "pid": 0}])
     said = capsys.readouterr().out.splitlines()
     assert said[-2:] == ["shop is on nft: no hooks", "shop has no DNS capture: no name hooks"]
+    show_workloads([{**one, "outbound_port": 1, "inbound_port": 2, "pid": 0, "lost": "its cgroup has gone"}])
+    assert "shop has lost its place: its cgroup has gone\n" in capsys.readouterr().out
     older: dict[str, Any] = {**one, "outbound_port": 1, "inbound_port": 2, "pid": 0, "why": ""}
     del older["why_no_dns"]
     show_workloads([older])

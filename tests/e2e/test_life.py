@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import pytest
 
+from meshtrio.intercept.cgroup import remove
 from tests.support.mesh import SOAK_BOTH, Mesh, Workload, service
 from tests.support.namespace import Namespace
 from tests.support.world import VIP, App, app, island, our_cgroup, pod_cgroup, unique
@@ -78,6 +79,31 @@ def test_a_namespace_that_vanishes_harms_nobody_else(scene: Scene) -> None:
         assert mesh.remove(name).status == 200
         assert mesh.add(name, netns=path, cgroup=str(group)).status == 409
     assert shop.app.burst(3, VIP, 80) == {"web": 3}
+
+
+def test_a_unit_that_starts_again_is_caught_again(scene: Scene) -> None:
+    """Its cgroup goes with its last process and is made anew, as systemd does."""
+    mesh, shop, _ = scene
+    name = unique("unit")
+
+    def lost() -> str:
+        return next(str(one["lost"]) for one in mesh.status()["workloads"] if one["name"] == name)
+
+    with pod_cgroup() as above:
+        group = above / "shop.service"
+        group.mkdir()
+        assert mesh.add(name, cgroup=str(group)).status == 201
+        with app(mesh.space, group) as first:
+            assert first.burst(1, VIP, 80) == {"web": 1}
+        assert remove(group, patience_s=10)
+        assert "has gone" in lost()
+        group.mkdir()
+        mesh.wait(lambda: not lost())
+        with app(mesh.space, group) as second:
+            assert second.burst(3, VIP, 80) == {"web": 3}
+            assert shop.app.burst(3, VIP, 80) == {"web": 3}
+        assert mesh.remove(name).status == 200
+        assert remove(group, patience_s=10)
 
 
 def test_what_cannot_be_a_workload_is_refused(scene: Scene) -> None:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from meshtrio.address import Address
 from meshtrio.intercept.capture import EbpfCapture
 from meshtrio.intercept.catcher import Catcher, Told
+from meshtrio.intercept.cgroup import remove
 from meshtrio.intercept.dns_door import DnsDoor
 from meshtrio.intercept.doors import Doors
 from meshtrio.intercept.kernel import Kernel
@@ -226,6 +227,16 @@ def a_place(*, routed: bool = True) -> Iterator[Place]:
             space.route_everything()
         with another_place(space) as place:
             yield place
+
+
+@contextlib.contextmanager
+def a_unit(place: Place, group: Path) -> Iterator[Place]:
+    """Run a process in a cgroup that is made for it and goes with it, as systemd does with a unit."""
+    group.mkdir()
+    with app_in(place.space, group) as app:
+        app.do("said = 1")  # it has entered its cgroup then
+        yield Place(place.space, group, app)
+    assert remove(group, patience_s=10)
 
 
 __all__ = ["ELSEWHERE", "HERE", "HERE6", "RUNGS", "VIP", "VIP6", "Node", "Place", "node"]

@@ -1,14 +1,13 @@
-"""World. What is caught follows the workload: its ports, exclusions, services on loopback, its end."""
+"""World. What hooks catch follows the workload: its ports, its policy, its cgroup, its end."""
 
 from collections.abc import Iterator
 
 import pytest
-import trio
 
 from meshtrio.address import Address
 from meshtrio.intercept import bpf
-from meshtrio.intercept.capture import EbpfCapture, Surroundings
-from meshtrio.intercept.kernel import Kernel
+from meshtrio.intercept.capture import EbpfCapture
+from meshtrio.intercept.kernel import Kernel, KernelRefused
 from meshtrio.intercept.layout import (
     LISTENER_BYTES,
     PORT_KEY_BYTES,
@@ -16,8 +15,19 @@ from meshtrio.intercept.layout import (
     unpack_listener,
     unpack_port_key,
 )
-from meshtrio.intercept.nft_request import ErrandRefused
-from tests.intercept.node import ELSEWHERE, HERE, VIP, Node, Place, a_place, caught_inbound, listen, node
+from tests.intercept.hooks import attached, foreign
+from tests.intercept.node import (
+    ELSEWHERE,
+    HERE,
+    RUNGS,
+    VIP,
+    Place,
+    a_place,
+    a_unit,
+    caught_inbound,
+    listen,
+    node,
+)
 
 pytestmark = [pytest.mark.kernel, pytest.mark.world]
 
@@ -26,99 +36,6 @@ pytestmark = [pytest.mark.kernel, pytest.mark.world]
 def place() -> Iterator[Place]:
     with a_place() as made:
         yield made
-
-
-async def surround(made: Node, **around: tuple[object, ...]) -> None:
-    made.catcher.surroundings = Surroundings(**around)  # type: ignore[arg-type]
-    await made.registry.refresh()
-
-
-# nf_tables
-
-
-async def test_nft_follows_listening_ports(place: Place) -> None:
-    async with node(None) as made:
-        listen(place, 8080)
-        shop = await made.registry.add(place.spec(ports=(9000,)))
-        assert caught_inbound(shop, place.space, HERE, 8080) == Address.of(HERE, 8080)
-        listen(place, 8081)
-        assert caught_inbound(shop, place.space, HERE, 8081) is None, "nobody has looked yet"
-        await made.registry.refresh()
-        for port in (8080, 8081, 9000):
-            assert caught_inbound(shop, place.space, HERE, port) == Address.of(HERE, port)
-        place.app.do("keep.pop(0).close()")
-        await made.registry.refresh()
-        assert caught_inbound(shop, place.space, HERE, 8080) is None
-        assert caught_inbound(shop, place.space, HERE, 8081) == Address.of(HERE, 8081)
-
-
-async def test_nft_follows_exclusions(place: Place) -> None:
-    async with node(None) as made:
-        listen(place, 8080)
-        shop = await made.registry.add(place.spec())
-        with place.space.bound(ELSEWHERE, 80):
-            assert place.caught(shop, ELSEWHERE) == Address.of(ELSEWHERE, 80)
-            await surround(made, cidrs=(f"{ELSEWHERE}/32",), inbound_ports=(8080,))
-            assert place.caught(shop, ELSEWHERE) is None
-            assert place.caught(shop, VIP) == Address.of(VIP, 80)
-            assert caught_inbound(shop, place.space, HERE, 8080) is None
-            await surround(made, outbound_ports=(80,))
-            assert place.caught(shop, ELSEWHERE) is None
-            assert place.caught(shop, VIP, 81) == Address.of(VIP, 81)
-            assert caught_inbound(shop, place.space, HERE, 8080) == Address.of(HERE, 8080)
-            await surround(made)
-            assert place.caught(shop, ELSEWHERE) == Address.of(ELSEWHERE, 80)
-
-
-async def test_nft_catches_services_on_loopback_alone(place: Place) -> None:
-    async with node(None) as made:
-        shop = await made.registry.add(place.spec())
-        with place.space.bound("127.0.0.1", 80), place.space.bound("127.0.0.1", 81):
-            assert place.caught(shop, "127.0.0.1", 80) is None
-            await surround(made, services=("127.0.0.1:80",))
-            assert place.caught(shop, "127.0.0.1", 80) == Address.of("127.0.0.1", 80)
-            assert place.caught(shop, "127.0.0.1", 81) is None
-            await surround(made)
-            assert place.caught(shop, "127.0.0.1", 80) is None
-
-
-async def test_nft_tries_again_what_was_refused(place: Place) -> None:
-    async with node(None) as made:
-        shop = await made.registry.add(place.spec())
-        too_many = tuple(f"10.{number >> 8}.{number & 255}.0/24" for number in range(5000))
-        for _ in range(2):
-            with pytest.raises(ErrandRefused, match="more than"):
-                await surround(made, cidrs=too_many)
-        assert place.caught(shop, VIP) == Address.of(VIP, 80), "the last good rules hold"
-        await surround(made, cidrs=("10.96.0.0/16",))
-        assert place.caught(shop, VIP) is None
-
-
-async def test_one_that_cannot_follow_does_not_hold_up_the_others(place: Place) -> None:
-    async with node(None) as made:
-        with a_place() as other:
-            await made.registry.add(place.spec())
-            till = await made.registry.add(other.spec("till"))
-            # Somebody takes the first one's table away; its next update has nothing to update.
-            place.space.command("nft", "flush", "ruleset")
-            listen(place, 8080)
-            listen(other, 8081)
-            with pytest.raises(ErrandRefused):
-                await made.registry.refresh()
-            assert caught_inbound(till, other.space, HERE, 8081) == Address.of(HERE, 8081)
-            await made.take_away("till")
-
-
-async def test_nft_is_quiet_while_nothing_changes(place: Place) -> None:
-    async with node(None) as made:
-        await made.registry.add(place.spec())
-        began = trio.current_time()
-        for _ in range(20):
-            await made.registry.refresh()
-        assert trio.current_time() - began < 0.15 * 20, "no child was started"
-
-
-# eBPF
 
 
 def ports(kernel: Kernel, netns: int) -> dict[int, tuple[int, int]]:
@@ -175,3 +92,41 @@ async def test_ebpf_keeps_its_policy_when_the_agent_is_lost(
             assert said is (policy == "open")
         made.beat()
         assert place.caught(shop, VIP) == Address.of(VIP, 80)
+
+
+@pytest.mark.parametrize("rung", RUNGS)
+async def test_a_cgroup_that_is_made_anew_is_caught_again(rung: str, kernel: Kernel, place: Place) -> None:
+    async with node(kernel, rung=rung) as made:
+        group = place.group.with_name(f"{place.group.name}.service")
+        with a_unit(place, group) as first:
+            shop = await made.registry.add(first.spec())
+            assert first.caught(shop, VIP) == Address.of(VIP, 80)
+        await made.registry.refresh()
+        assert "has gone" in shop.lost
+        with a_unit(place, group) as second:
+            assert second.caught(shop, VIP) is None, "nobody has looked yet"
+            listen(second, 8080)
+            await made.registry.refresh()
+            assert shop.lost == ""
+            assert second.caught(shop, VIP) == Address.of(VIP, 80)
+            assert caught_inbound(shop, place.space, HERE, 8080) == Address.of(HERE, 8080)
+            hooks = attached(group)
+            await made.registry.refresh()
+            assert attached(group) == hooks, "and only once"
+            await made.take_away("shop")
+            assert attached(group) == {}
+
+
+async def test_a_cgroup_that_cannot_be_caught_again_is_told(kernel: Kernel, place: Place) -> None:
+    async with node(kernel, rung="ebpf") as made:
+        group = place.group.with_name(f"{place.group.name}.service")
+        with a_unit(place, group) as first:
+            shop = await made.registry.add(first.spec())
+        with a_unit(place, group) as second:
+            with foreign(group, 0), pytest.raises(KernelRefused, match="exclusively"):
+                await made.registry.refresh()
+            assert "is not caught yet" in shop.lost
+            await made.registry.refresh()
+            assert shop.lost == ""
+            assert second.caught(shop, VIP) == Address.of(VIP, 80)
+            await made.take_away("shop")

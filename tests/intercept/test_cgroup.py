@@ -162,6 +162,19 @@ def test_identifier_and_depth(group: Path) -> None:
     assert cgroup.depth(cgroup.mount_point()) == 0
 
 
+def test_one_that_was_made_anew_is_another_and_none_is_no_other() -> None:
+    with made_group() as parent:
+        path = parent / "unit"
+        path.mkdir()
+        first = cgroup.identifier(path)
+        assert not cgroup.is_another(path, first)
+        path.rmdir()
+        assert not cgroup.is_another(path, first)
+        path.mkdir()
+        assert cgroup.is_another(path, first)
+        path.rmdir()
+
+
 def test_remove_waits_for_a_process_that_is_ending(group: Path, sleeper: "subprocess.Popen[bytes]") -> None:
     sleeper.kill()
     sleeper.wait()

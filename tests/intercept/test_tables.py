@@ -19,6 +19,7 @@ from meshtrio.intercept.layout import (
     LISTENER_BYTES,
     ORIGIN_BYTES,
     PLACE_BYTES,
+    PORT_KEY_BYTES,
     Origin,
     listener,
     place,
@@ -144,6 +145,20 @@ def test_ports_say_whose_they_are(ports: int) -> None:
     assert table.workload(5, 8080) == 7
     assert table.workload(5, 8081) is None
     assert table.workload(6, 8080) is None
+
+
+def test_a_port_is_noted_for_one_workload_and_forgotten_with_it(ports: int) -> None:
+    table = Ports(ports)
+    bpf.update(ports, port_key(5, 81), listener(8, 0))
+    for port in (80, 81, 80):
+        table.note(5, port, 7)
+    table.note(5, 80, 8)
+    assert [bpf.look_up(ports, port_key(5, port), LISTENER_BYTES) for port in (80, 81)] == [
+        listener(7, 1)
+    ] * 2
+    table.note(6, 80, 8)
+    table.forget(7)
+    assert list(bpf.keys(ports, PORT_KEY_BYTES)) == [port_key(6, 80)]
 
 
 def test_the_heart_beats_by_the_kernel_s_clock(heartbeat: int) -> None:

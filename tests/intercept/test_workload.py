@@ -1,13 +1,16 @@
 """Core and disk. Workloads as values, and the list by which a successor finds them."""
 
 import os
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from meshtrio.intercept.workload import Kept, Spec, WorkloadError, read_list, write_list
+from meshtrio.config.schema import Log
+from meshtrio.intercept.workload import Kept, Spec, Workload, WorkloadError, read_list, write_list
+from meshtrio.observe import log
 
 
 def of(name: str, *, number: int, cgroup: Path | None, inode: int = 77, **spec: Any) -> Any:
@@ -70,6 +73,57 @@ def test_a_namespace_that_was_replaced_is_noticed(tmp_path: Path) -> None:
     with pytest.raises(OSError):
         Kept(spec, 1, 1).check()
     Kept(Spec(name="own"), 1, 1).check()
+
+
+def caught(**at: Any) -> Workload:
+    """A caught workload, as far as its places are looked at."""
+    one = of("shop", number=1, **at)
+    capture: Any = SimpleNamespace(cgroup_id=one.cgroup.stat().st_ino if one.cgroup else 0)
+    return Workload(one.spec, 1, one.cgroup, False, one.site, capture, [])
+
+
+def test_what_a_workload_has_lost_is_said(tmp_path: Path) -> None:
+    netns, group = tmp_path / "netns", tmp_path / "group"
+    netns.touch()
+    group.mkdir()
+    inode = netns.stat().st_ino
+    assert caught(cgroup=None).lost == ""
+    assert caught(cgroup=group, netns=str(netns), inode=inode).lost == ""
+    another = caught(cgroup=None, netns=str(netns), inode=inode + 1)
+    assert another.lost.startswith(f"{netns} is another network namespace by now")
+    netns.unlink()
+    assert caught(cgroup=group, netns=str(netns), inode=inode).lost.endswith("if nothing runs there any more")
+    one = caught(cgroup=group)
+    one.capture.cgroup_id += 1
+    assert "was made anew and is not caught yet" in one.lost
+    group.rmdir()
+    assert one.lost == f"its cgroup {group} has gone; it is caught again when that is back"
+
+
+def test_it_ends_with_its_process() -> None:
+    with subprocess.Popen(["sleep", "60"]) as process:
+        one = caught(cgroup=None, pid=process.pid)
+        seen = [one.has_ended]
+        process.kill()
+    assert [*seen, one.has_ended] == [False, True]
+    assert not caught(cgroup=None).has_ended
+
+
+def test_the_log_is_told_once_of_a_loss(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    log.set_up(Log(level="info", format="text"))
+    group = tmp_path / "group"
+    group.mkdir()
+    one = caught(cgroup=group)
+    group.rmdir()
+    one.tell(anew=False)
+    one.tell(anew=False)
+    assert capsys.readouterr().err.count(f"a workload has lost its cgroup workload=shop why={one.lost}") == 1
+    group.mkdir()
+    one.tell(anew=True)
+    group.rmdir()
+    one.tell(anew=False)
+    said = capsys.readouterr().err.splitlines()
+    assert ["made anew" in said[0], "lost its cgroup" in said[1], len(said)] == [True, True, 2]
 
 
 @pytest.mark.parametrize("name", ["shop", "a", "0", "shop-2", "a" * 63, "a-" * 31 + "a"])
