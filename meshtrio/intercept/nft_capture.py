@@ -1,7 +1,7 @@
 """Shell. One workload caught by nf_tables (rung R0): its doors, and the rules that send connections to them.
 
 The twin of capture.EbpfCapture, with the same face. Rules know less by themselves than hooks, so here more is
-followed: listening ports and services on loopback, too.
+followed: listening ports, services on loopback, the cgroup, and that the rules are there at all.
 """
 
 import msgspec
@@ -16,8 +16,11 @@ from meshtrio.intercept.nft_plan import (
     NftPlan,
     OutboundCapture,
     Sets,
+    table_name,
 )
+from meshtrio.intercept.nft_presence import is_there
 from meshtrio.intercept.site import NetnsSite
+from meshtrio.observe import log
 
 
 class NftCapture:
@@ -77,10 +80,15 @@ class NftCapture:
     async def refresh(self, surroundings: Surroundings) -> bool:
         """Follow the ports on which the workload listens, the services on loopback, and its cgroup.
 
-        True if that was made anew, and is caught again.
+        True if that was made anew, and is caught again. Rules that somebody took away are set again.
         """
+        name = self._wanted.name
         anew = self._wanted.cgroup is not None and cgroup.is_another(self._wanted.cgroup, self.cgroup_id)
         if anew:
+            await self.attach(surroundings)
+        elif not is_there(self._site.netns, table_name(name)):
+            # `nft flush ruleset` does that, and so each start of Debian's nftables.service.
+            log.warning("somebody removed the rules of a workload; they are set again", workload=name)
             await self.attach(surroundings)
         else:
             await self._follow(surroundings)

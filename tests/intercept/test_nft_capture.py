@@ -1,4 +1,4 @@
-"""World. What rules catch follows the workload: ports, exclusions, services on loopback."""
+"""World. What rules catch follows the workload: ports, exclusions, services on loopback, who removes them."""
 
 from collections.abc import Iterator
 
@@ -7,6 +7,7 @@ import trio
 
 from meshtrio.address import Address
 from meshtrio.intercept.capture import Surroundings
+from meshtrio.intercept.nft_plan import table_name
 from meshtrio.intercept.nft_request import ErrandRefused
 from tests.intercept.node import ELSEWHERE, HERE, VIP, Node, Place, a_place, caught_inbound, listen, node
 
@@ -87,13 +88,15 @@ async def test_one_that_cannot_follow_does_not_hold_up_the_others(place: Place) 
         with a_place() as other:
             await made.registry.add(place.spec())
             till = await made.registry.add(other.spec("till"))
-            # Somebody takes the first one's table away; its next update has nothing to update.
+            # Somebody put an empty table where the first one's was: its next update finds no set there.
             place.space.command("nft", "flush", "ruleset")
+            place.space.command("nft", "add", "table", "inet", table_name("shop"))
             listen(place, 8080)
             listen(other, 8081)
             with pytest.raises(ErrandRefused):
                 await made.registry.refresh()
             assert caught_inbound(till, other.space, HERE, 8081) == Address.of(HERE, 8081)
+            place.space.command("nft", "flush", "ruleset")
             await made.take_away("till")
 
 
@@ -104,3 +107,15 @@ async def test_it_is_quiet_while_nothing_changes(place: Place) -> None:
         for _ in range(20):
             await made.registry.refresh()
         assert trio.current_time() - began < 0.15 * 20, "no child was started"
+
+
+async def test_rules_that_somebody_took_away_are_set_again(place: Place) -> None:
+    """As each start of Debian's nftables.service does."""
+    async with node(None) as made:
+        listen(place, 8080)
+        shop = await made.registry.add(place.spec())
+        place.space.command("nft", "flush", "ruleset")
+        assert place.caught(shop, VIP) is None
+        await made.registry.refresh()
+        assert place.caught(shop, VIP) == Address.of(VIP, 80)
+        assert caught_inbound(shop, place.space, HERE, 8080) == Address.of(HERE, 8080)
