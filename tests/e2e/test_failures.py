@@ -229,8 +229,9 @@ def the_only_worker_is_killed_and_stopped(scene: Scene) -> None:
             assert not phase.late
         else:
             assert set(phase.late) == {"unmeshed" if client.policy == "open" else "EPERM"}
-    inbound = scene.stranger.tell("burst", times=2, host="127.0.0.1", port=9090, patience=0.3)
-    print(f"  {mesh.rung} inbound, stopped: {inbound}")
+    # One of the workloads here is closed, so the whole namespace is. On R0 the door's backlog takes them.
+    inbound = scene.stranger.burst(2, "127.0.0.1", 9090, patience=0.3)
+    assert inbound == {"silence" if mesh.rung == "nft" else "ECONNREFUSED": 2}
     phases = scene.phase(1.5, lambda: mesh.signal(signal.SIGCONT, worker))
     for client, phase in zip(scene.clients, phases, strict=True):
         assert set(phase.saw) == set(phase.waited) == {"web"}  # what waited was not lost
@@ -290,8 +291,7 @@ def agent_and_worker_are_killed_and_succeeded(scene: Scene) -> None:
         else:
             assert phase.saw["ECONNREFUSED"] > 0  # until the heartbeat is old: nobody listens at the door
             assert set(phase.late) == {"unmeshed" if client.policy == "open" else "EPERM"}
-    inbound = scene.stranger.tell("burst", times=2, host="127.0.0.1", port=9090, patience=0.3)
-    print(f"  {mesh.rung} inbound, killed: {inbound}")
+    assert scene.stranger.burst(2, "127.0.0.1", 9090, patience=0.3) == {"ECONNREFUSED": 2}
     mesh.start()
     carried_all(scene.phase(1))
     mesh.follow_ports()
