@@ -130,6 +130,16 @@ def test_a_hundred_changes_a_second_are_no_burst() -> None:
     found = play([(0.01, 1)] * 500)
     assert max(many for _, many in found) <= 6
     assert len(found) >= 500 / 6
+    apart_s = [after - before for (before, _), (after, _) in pairwise(found)]
+    assert max(apart_s) <= APART_S + 1e-9, (
+        "their sources have gathered them: they wait for no other gathering"
+    )
+
+
+def test_two_snapshots_are_apart_however_urgent() -> None:
+    found = play([(0.0, 1), *[(0.005, 1)] * 20], awaited=lambda _: True)
+    assert found[0] == (0.0, 1)
+    assert min(after - before for (before, _), (after, _) in pairwise(found)) >= APART_S - 1e-9
 
 
 def test_nothing_is_published_where_nothing_came_or_somebody_took_it() -> None:
