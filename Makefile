@@ -17,7 +17,7 @@ PARTS ?= 3
 IN_PARTS := --numprocesses $(PARTS) --dist loadfile
 SECONDS_EACH := $(if $(SECONDS),$(SECONDS),30)
 
-.PHONY: help setup setup-test demo test test-kube unit lint types check soak bench fuzz golden lock clean kernel-matrix
+.PHONY: help setup setup-test demo test test-kube unit lint types check rungs soak bench fuzz golden lock clean kernel-matrix
 
 help: ## Show this list
 	@sed -nE 's/^([a-z-]+):.*## (.*)/  make \1\t\2/p' Makefile | expand -t 22
@@ -50,6 +50,9 @@ types: setup ## Check format, lint and types: the part of lint that is not among
 	@$(PY) -m mypy
 
 check: types test ## Run all that a change must pass: lint and test (the tree's own rules are tests)
+
+rungs: setup-test ## Run all tests three times, with acceleration forced to r1, r1d and r2 (ARGS=tests/forward)
+	@for rung in r1 r1d r2; do echo "acceleration forced to $$rung"; $(PYTEST) $(IN_PARTS) --rung-max $$rung $(ARGS); done
 
 soak: setup-test ## Run the long tests: gigabytes, thousands of connections, every byte compared
 	@$(PYTEST) --soak $(ARGS)

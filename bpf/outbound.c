@@ -85,7 +85,9 @@ static __always_inline __u32 outbound_facts(struct bpf_sock_addr *ctx, const str
 	known = services.lookup(&address);
 	if (known) {
 		*service = *known;
-		facts |= service->slots ? FACT_SERVICE | FACT_DIRECT : FACT_SERVICE;
+		facts |= FACT_SERVICE;
+		if (service->slots && !(w->flags & WORKLOAD_RELAYED))
+			facts |= FACT_DIRECT;
 	}
 	/* A link-local resolver cannot be asked without its zone, which nobody would tell ours. */
 	if (facts & FACT_DNS && !is_link_local(to) && beating(BEAT_OF_RESOLVER) && may_reach(ctx, w, ways.dns))

@@ -200,7 +200,7 @@ class Agent:
             raise WorkloadError(f"workload {spec.name}: on_agent_loss is {on_loss!r} (want open or closed)")
         added = await self.parts.registry.add(msgspec.structs.replace(spec, on_agent_loss=on_loss))
         log.info("workload added", workload=spec.name, rung=added.rung, why=added.why)
-        return control.workload(added)
+        return control.workload(self.parts, added)
 
     async def remove_workload(self, name: str) -> dict[str, object]:
         """Catch a workload no more; its connections end by themselves or at the drain deadline."""
@@ -208,7 +208,7 @@ class Agent:
         assert self._leaving is not None
         self._leaving.start_soon(self._see_off, workload)
         log.info("workload removed", workload=name)
-        return control.workload(workload)
+        return control.workload(self.parts, workload)
 
     async def _see_off(self, workload: Workload) -> None:
         """Take the remains of a workload away when its last connection has ended."""

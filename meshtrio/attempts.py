@@ -76,6 +76,8 @@ class Reached(NamedTuple):
     upstream: socket.socket | Sealed
     hold: Hold | None = None
     """On the endpoint, where there was a choice. To be ended when the connection ends."""
+    splice: bool = True
+    """What the workload says of its bytes."""
 
 
 async def reach_endpoint(site: Site, arrival: Arrival, call: Call) -> Reached:

@@ -7,6 +7,7 @@ import msgspec
 import trio
 
 from meshtrio import __version__, balance_sums, discovery_answers, identity_answers
+from meshtrio.accelerating import Accelerating
 from meshtrio.breaker_answers import BreakerAnswers
 from meshtrio.breaker_board import BreakerBoard
 from meshtrio.config.schema import Config
@@ -21,6 +22,7 @@ from meshtrio.observe.process import usage
 from meshtrio.observe.sums import Gauge, Sums
 from meshtrio.publisher import Publisher
 from meshtrio.sources import Sources
+from meshtrio.workload_answers import described
 
 
 class Parts(msgspec.Struct):
@@ -36,6 +38,7 @@ class Parts(msgspec.Struct):
     registry: Registry
     direct: Directing
     sums: Sums
+    accelerating: Accelerating
     kernel: Kernel | None
     why_no_ebpf: str = ""
     began: float = 0.0
@@ -73,6 +76,7 @@ def status(parts: Parts) -> dict[str, object]:
         "ready": not readiness(parts),
         "missing": readiness(parts),
         "rung": rung(parts),
+        "acceleration": {"rung_max": parts.config.rung_max, **parts.accelerating.node()._asdict()},
         "config": {"path": parts.config_path, "fault": parts.config_fault},
         "catalog": {
             "file": parts.config.catalog.file,
@@ -97,7 +101,7 @@ def status(parts: Parts) -> dict[str, object]:
         "balance": balance_sums.summary(parts.sums, parts.publisher.unheeded.of),
         "agent": {"rss_bytes": agent.rss_bytes, "cpu_s": agent.cpu_s, "descriptors": agent.descriptors},
         "workers": [_worker(parts, number) for number in range(len(parts.fleet.seats))],
-        "workloads": [workload(one) for one in parts.registry],
+        "workloads": [workload(parts, one) for one in parts.registry],
         "outcomes": parts.sums.by_outcome(),
         "hooks": _reasons(parts),
     }
@@ -116,27 +120,9 @@ def rung(parts: Parts) -> dict[str, object]:
     }
 
 
-def workload(one: Workload) -> dict[str, object]:
+def workload(parts: Parts, one: Workload) -> dict[str, object]:
     """Return what is shown of one workload."""
-    return {
-        "name": one.spec.name,
-        "namespace": one.spec.namespace,
-        "service_account": one.spec.service_account,
-        "id": one.id,
-        "rung": one.rung,
-        "why": one.why,
-        "lost": one.lost,
-        "dns_port": one.dns.port if one.dns else 0,
-        "why_no_dns": one.why_no_dns,
-        "cgroup": str(one.cgroup or ""),
-        "netns": one.spec.netns or "own",
-        "netns_id": one.site.netns.id,
-        "outbound_port": one.capture.outbound.port,
-        "inbound_port": one.inbound_port,
-        "on_agent_loss": one.spec.on_agent_loss,
-        "source_address": "caller" if one.site.transparent else "fixed",
-        "pid": one.spec.pid,
-    }
+    return described(one, parts.accelerating)
 
 
 async def connections(parts: Parts) -> dict[str, object]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence, Set
 import trio
 from msgspec.structs import replace
 
+from meshtrio.accelerate.ladder import DIRECT, allows
 from meshtrio.address import Address
 from meshtrio.balance.algorithm import HASHING
 from meshtrio.balance.eligible import is_usable, sorted_out
@@ -177,6 +178,9 @@ class Directing:
         if traffic.direct == "off" and not traffic.rules and service.wishes is NO_WISHES:
             return OFF  # as most are, and asking for more costs 20 us each
         asked = asked_of(self._settings(service, port))
+        # Datagrams have no relay: whoever is not picked for in the kernel reaches nobody.
+        if port.protocol != UDP and not allows(self._config.rung_max, DIRECT):
+            asked = replace(asked, allowed=False)
         return replace(asked, proving=True) if self._breakers.is_proving(service, port) else asked
 
     def usable(self, service: Service, port: ServicePort) -> Sequence[Endpoint]:

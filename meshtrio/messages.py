@@ -21,11 +21,12 @@ Rung = Literal["ebpf", "nft"]
 
 
 class WorkloadName(msgspec.Struct, frozen=True):
-    """A workload as a worker knows it: the id that the hooks give, and the name."""
+    """A workload as a worker knows it: the id that the hooks give, its name, whether it is spliced."""
 
     id: int
     name: str
     namespace: str = "default"
+    accelerated: bool = True
 
 
 class Settings(msgspec.Struct, frozen=True, tag=True):

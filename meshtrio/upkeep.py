@@ -8,11 +8,14 @@ outlives its functions.
 import operator
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import msgspec
 import trio
 
+from meshtrio.accelerating import Accelerating
+from meshtrio.announcing import announce
 from meshtrio.breaker_board import BreakerBoard
 from meshtrio.config.change import diff, held_back
 from meshtrio.config.schema import Config
@@ -33,7 +36,7 @@ from meshtrio.intercept.tables import OurDials, Ports
 from meshtrio.intercept.vouchers import Vouchers
 from meshtrio.intercept.workload import Rules, Spec
 from meshtrio.issuers.source import sources_of
-from meshtrio.messages import CloseDoor, KnowWorkload, Maps, Observed, OpenDoor, Settings, Tally
+from meshtrio.messages import Maps, Observed, Settings, Tally
 from meshtrio.naming import Naming
 from meshtrio.observe import audit, log
 from meshtrio.observe.sums import Sums
@@ -76,7 +79,9 @@ class Upkeep:
         publisher = Publisher(fleet.seats)
         datacenter = config.discovery.consul.datacenter
         naming = Naming(Resolver(lambda: publisher.snapshot, config.dns, datacenter=datacenter))
-        catcher = Catcher(rules, tell=self._tell, dns_opened=naming.opened, dns_closed=naming.closed)
+        catcher = Catcher(
+            rules, tell=partial(announce, fleet), dns_opened=naming.opened, dns_closed=naming.closed
+        )
         registry, sums, breakers = Registry(catcher), Sums(), BreakerBoard(fleet)
         self.parts = Parts(
             config=config,
@@ -89,6 +94,7 @@ class Upkeep:
             registry=registry,
             direct=Directing(config, publisher, registry, sums, board=breakers),
             sums=sums,
+            accelerating=Accelerating(config),
             kernel=None,
             config_path=setting.config_path,
         )
@@ -202,6 +208,7 @@ class Upkeep:
         parts.fleet.tell(("settings",), self._settings())
         parts.sources.reconfigure(parts.config)
         parts.direct.settle(parts.config)
+        parts.accelerating.settle(parts.config)
         parts.identities.reconfigure(parts.config.identity)
         audit.set_up(parts.config.identity.audit)
         parts.naming.replace(parts.config.dns, datacenter=parts.config.discovery.consul.datacenter)
@@ -217,6 +224,7 @@ class Upkeep:
         )
 
     async def _enters(self, number: int, spec: Spec) -> None:
+        await self.parts.accelerating.tried_for(spec.acceleration)
         self.parts.direct.enter(number, spec.name)
         namespace, account = spec.namespace, spec.service_account
         await self.parts.identities.enter(number, spec.name, namespace=namespace, service_account=account)
@@ -225,19 +233,6 @@ class Upkeep:
         self.parts.direct.leave(number)
         self.parts.identities.leave(number)
         self.parts.fleet.untell(("identity", number))
-
-    def _tell(self, message: OpenDoor | CloseDoor | KnowWorkload, descriptors: list[int]) -> None:
-        fleet = self.parts.fleet
-        match message:
-            case OpenDoor(door=door):
-                fleet.tell(("door", door), message, descriptors)
-            case CloseDoor(door=door):
-                fleet.tell(("door", door), message)
-                fleet.untell(("door", door))
-            case KnowWorkload(workload=workload):
-                fleet.tell(("workload", workload.id), message)
-                if not workload.name:
-                    fleet.untell(("workload", workload.id))
 
     async def _heard(self, seat: Seat, message: Told) -> None:
         if isinstance(message, Tally):

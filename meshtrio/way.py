@@ -109,6 +109,8 @@ async def _relay(site: Site, entry: Entry, client: socket.socket | Sealed, reach
     flow = site.relay.join(
         client, reached.upstream, idle_s=idle_s, watch=watch, watch_answer=watch_answer if hold else None
     )
+    if not reached.splice:
+        flow.copy_only()
     entry.bytes_now = lambda: (flow.sent_bytes, flow.received_bytes)
     entry.cut = flow.cut
     ending = await site.relay.ended(flow)
@@ -135,7 +137,8 @@ async def _reach(site: Site, arrival: Arrival) -> tuple[socket.socket | Sealed, 
     if door.opened.direction == "inbound":
         passage = await _admit(site, arrival, workload, origin.destination)
         silent = Silent(workload, origin.destination) if passage.silent else None
-        return passage.end, Reached(await _dial_app(site, door, origin.destination, source)), silent
+        app = await _dial_app(site, door, origin.destination, source)
+        return passage.end, Reached(app, splice=workload.accelerated), silent
     try:
         found: Found | None = await site.interest.find(origin.destination)
     except Unanswered:
@@ -144,7 +147,8 @@ async def _reach(site: Site, arrival: Arrival) -> tuple[socket.socket | Sealed, 
     entry.service = route.service
     if route.refusal is not None:
         raise Refused(route.refusal)
-    return client, await reach_endpoint(site, arrival, Call(route, found, workload)), None
+    reached = await reach_endpoint(site, arrival, Call(route, found, workload))
+    return client, reached._replace(splice=workload.accelerated), None
 
 
 async def _admit(site: Site, arrival: Arrival, called: WorkloadName, to: Address) -> Passage:

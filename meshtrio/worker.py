@@ -142,7 +142,7 @@ class Worker:
             return
         self._site.doors[opened.door] = door
         self._site.know(opened.workload)
-        self._site.rebuild_routes()
+        self._site.forget_routes()
         door.tune(self._site.config.keepalive)
         for listener in door.listeners:
             accepting.start_soon(self._accept, door, listener, connections)
@@ -155,7 +155,7 @@ class Worker:
             door.stop()
             if not door.users:
                 door.close()
-            self._site.rebuild_routes()
+            self._site.forget_routes()
 
     async def _accept(self, door: Door, listener: socket.socket, connections: trio.Nursery) -> None:
         # The door may be closed while we wait, and also between waking up and running.

@@ -4,6 +4,7 @@ from random import Random
 
 from msgspec.structs import replace
 
+from meshtrio.accelerate.ladder import SPLICE, allows
 from meshtrio.balance.load import Counted
 from meshtrio.balance.ports import Ports
 from meshtrio.breaker_share import BreakerShare
@@ -44,7 +45,7 @@ class Site:
         self.ports = Ports(self.breakers.of, start=start, luck=self.luck)
         self._counted = Counted()
         self.breakers.on_forget = self.ports.forget
-        self.routes = RouteTable()
+        self._routes: RouteTable | None = None
         self.border = Border()
         self.names: dict[int, WorkloadName] = {}
         """Workloads by their ids, as the kernel and the agent give them."""
@@ -56,9 +57,10 @@ class Site:
         """Let this configuration hold for connections to come."""
         self.config = config
         self._excluded = config.inbound_exclusions
+        self.relay.allow_splice(allowed=allows(config.rung_max, SPLICE))
         self.border.settle(config)
         self.ports.settle(config.traffic, config.zone)
-        self.rebuild_routes()
+        self.forget_routes()
         for door in self.doors.values():
             door.tune(config.keepalive)
 
@@ -128,7 +130,18 @@ class Site:
             elif now >= entry.doomed_at and entry.cut is not None:
                 entry.cut()
 
-    def rebuild_routes(self) -> None:
-        """Forget decisions, because the policy or the doors have changed."""
-        addresses = (address for door in self.doors.values() for address in door.addresses)
-        self.routes = RouteTable(policy=self.config.passthrough, doors=Doors(addresses))
+    @property
+    def routes(self) -> RouteTable:
+        """The decisions about addresses, by the policy and the doors that hold now."""
+        if self._routes is None:
+            addresses = (address for door in self.doors.values() for address in door.addresses)
+            self._routes = RouteTable(policy=self.config.passthrough, doors=Doors(addresses))
+        return self._routes
+
+    def forget_routes(self) -> None:
+        """Forget decisions, because the policy or the doors have changed.
+
+        New ones begin with the next connection: a thousand doors come one by one, and each would else look at
+        all before it.
+        """
+        self._routes = None

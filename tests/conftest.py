@@ -1,12 +1,13 @@
 """Shell. What every test can rely on: the ring it may run in, golden files, and that nothing is left behind.
 
-Four promises:
+Five promises:
 
 - A test marked `kernel` or `world` runs only where it can, and skips with the reason elsewhere. With
   MESHTRIO_CI=1 such a skip is a failure: CI is where it must run.
 - `golden(name, text)` compares with tests/golden/<name>; `--golden-update` writes the file instead.
 - A test that leaves a file descriptor or a child process fails (`kernel` and `world` tests, and any test
   for descriptors); a session that leaves a cgroup, pin, table, program or process fails, with its name.
+- With --rung-max acceleration is forced to one rung; tests marked `rung` for a higher one skip.
 - Hypothesis runs in a profile: fast, ci or deep, by HYPOTHESIS_PROFILE or --hypothesis-profile.
 
 All of it holds also for a run in several processes (`-n`, as `make test` does it): the parts are one run, and
@@ -28,7 +29,7 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
-from tests.support import leaks
+from tests.support import leaks, rung_max
 
 if TYPE_CHECKING:
     from xdist.remote import Producer
@@ -62,6 +63,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     ours.addoption("--soak", action="store_true", help="run the soak tests, and only those")
     ours.addoption(
+        "--rung-max",
+        choices=("r1", "r1d", "r2"),
+        help="force acceleration to this rung, in tests and in agents that they start",
+    )
+    ours.addoption(
         "--leaks",
         choices=("fail", "tell"),
         default="fail",
@@ -75,6 +81,8 @@ def pytest_configure(config: pytest.Config) -> None:
         if signal.getsignal(number) is signal.SIG_IGN:
             default = signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL
             signal.signal(number, default)
+    if config.getoption("rung_max"):
+        rung_max.force(config.getoption("rung_max"))
     if _is_part(config):
         leaks.RUN_ID = os.environ[leaks.RUN_NAME] = config.workerinput["run"]  # type: ignore[attr-defined]
 
@@ -131,6 +139,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         reason = why_not() if item.get_closest_marker(ring) else ""
         if reason:
             pytest.skip(f"{ring}: {reason}")
+    for mark in item.iter_markers("rung"):
+        reason = rung_max.why_not(mark.args[0], item.config.getoption("rung_max"))
+        if reason:
+            pytest.skip(reason)
 
 
 @pytest.hookimpl(wrapper=True)

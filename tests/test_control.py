@@ -11,6 +11,7 @@ import trio
 from prometheus_client.parser import text_string_to_metric_families
 
 from meshtrio import __version__, control
+from meshtrio.accelerating import Accelerating
 from meshtrio.address import Address
 from meshtrio.breaker_board import BreakerBoard
 from meshtrio.catalog.service import Endpoint, Service, ServicePort
@@ -31,6 +32,7 @@ from meshtrio.publisher import Publisher
 from meshtrio.resolver.resolver import Resolver
 from meshtrio.sources import Sources
 from meshtrio.web.message import encode
+from meshtrio.workload_answers import described
 from tests.intercept.node import Place, a_place, node
 
 RULES = Rules(rung="auto", outbound_port=0, inbound_port=0, any_port=True, show_callers=False)
@@ -67,6 +69,7 @@ def parts(workers: int = 1, **given: Any) -> Parts:
             "registry": registry,
             "direct": Directing(config, publisher, registry, sums, board=board),
             "sums": sums,
+            "accelerating": Accelerating(config),
             "kernel": None,
             **given,
         }
@@ -268,16 +271,16 @@ async def test_a_workload_is_described(rung: str, kernel: Kernel, place: Place) 
         added = await there.registry.add(place.spec(pid=7, on_agent_loss="closed"))
         made = parts(kernel=kernel, registry=there.registry)
         said: Any = control.status(made)
-        assert said["workloads"] == [control.workload(added)]
+        assert said["workloads"] == [described(added, made.accelerating)]
         (one,) = said["workloads"]
         assert (one["name"], one["rung"], one["pid"], one["on_agent_loss"]) == ("shop", rung, 7, "closed")
         assert (one["cgroup"], one["source_address"]) == (str(place.group), "fixed")
         assert (one["dns_port"], one["why_no_dns"]) == (added.dns.port if added.dns else 0, "")
         assert one["lost"] == ""
         added.cgroup = place.group / "gone"
-        assert str(added.cgroup) in str(control.workload(added)["lost"])
+        assert str(added.cgroup) in str(described(added, made.accelerating)["lost"])
         added.why_no_dns = "no hooks"
-        assert control.workload(added)["why_no_dns"] == "no hooks"
+        assert described(added, made.accelerating)["why_no_dns"] == "no hooks"
         assert one["netns"] == added.spec.netns
         assert one["outbound_port"] == added.capture.outbound.port
         listening = place.space.command("ss", "-Hltn")

@@ -10,7 +10,7 @@ from meshtrio.address import Address
 from meshtrio.balance.breaker_table import WHOLE
 from meshtrio.balance.hearsay import Stand
 from meshtrio.breaker_board import BreakerBoard
-from meshtrio.catalog.service import Endpoint, Service, ServicePort
+from meshtrio.catalog.service import UDP, Endpoint, Service, ServicePort
 from meshtrio.config.schema import Config
 from meshtrio.directing import STARTS_AT_ONCE, Directing
 from meshtrio.fleet import Fleet
@@ -52,6 +52,24 @@ def directing(publisher: Publisher, config: Config, board: BreakerBoard | None =
     rules = Rules(rung="ebpf", outbound_port=0, inbound_port=0)
     registry = Registry(Catcher(rules, tell=lambda message, descriptors: None))
     return Directing(config, publisher, registry, Sums(), board=board or BreakerBoard(Fleet(0, unheard)))
+
+
+@pytest.mark.kernel
+def test_below_r1d_nothing_is_direct_by_tcp_and_datagrams_are_as_before(
+    kernel: Kernel, publisher: Publisher
+) -> None:
+    made = directing(publisher, config(direct="auto", retries={"attempts": 0}))
+    made.use(kernel)
+    (port,) = WEB.ports
+    datagrams = msgspec.structs.replace(port, protocol=UDP)
+    publisher.replace(publisher.snapshot.with_services([WEB]))
+    assert made.way("default/web", "http").path == "direct"
+    low = msgspec.structs.replace(config(direct="auto", retries={"attempts": 0}), rung_max="r1")
+    made.settle(low)
+    assert made.way("default/web", "http").why == Relayed.RUNG_MAX.value
+    assert (made.asked(WEB, port).allowed, made.asked(WEB, datagrams).allowed) == (False, True)
+    made.settle(msgspec.structs.replace(low, rung_max="r1d"))
+    assert made.way("default/web", "http").path == "direct"
 
 
 @pytest.mark.kernel

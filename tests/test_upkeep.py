@@ -12,21 +12,17 @@ from meshtrio.discover import file
 from meshtrio.intercept.kernel import KernelRefused
 from meshtrio.intercept.workload import Spec
 from meshtrio.messages import (
-    CloseDoor,
     Count,
     Credentials,
     KnowBreakers,
-    KnowWorkload,
     Maps,
     Observed,
-    OpenDoor,
     Resolve,
     Resolved,
     SeenElsewhere,
     Settings,
     Tally,
     Trusted,
-    WorkloadName,
 )
 from meshtrio.outcome import Outcome
 from tests.support.desk import VIP, Desk, a_few_looks, eventually, following
@@ -232,25 +228,6 @@ async def test_a_file_that_nobody_can_read_is_not_followed(tmp_path: Path) -> No
 def test_so_many_workers(tmp_path: Path, workers: object, seats: int) -> None:
     fleet = Desk(tmp_path, workers=workers).parts.fleet
     assert (len(fleet.seats), fleet.inside) == (seats, workers == 0)
-
-
-def test_doors_and_names_are_kept_for_later_workers_until_they_go(desk: Desk) -> None:
-    opened = OpenDoor(4, "outbound", "nft", 1, WorkloadName(7, "shop"), 1)
-    fleet = desk.parts.fleet
-    with open("/dev/null") as one:
-        desk.upkeep._tell(opened, [one.fileno(), one.fileno()])
-    desk.upkeep._tell(KnowWorkload(WorkloadName(7, "shop")), [])
-    assert desk.said(OpenDoor) == [opened]
-    assert [message for message, _ in fleet._table.values()] == [
-        opened,
-        KnowWorkload(WorkloadName(7, "shop")),
-    ]
-    desk.upkeep._tell(CloseDoor(4), [])
-    desk.upkeep._tell(KnowWorkload(WorkloadName(7, "")), [])
-    assert (desk.said(OpenDoor), desk.said(CloseDoor)) == ([], [CloseDoor(4)])
-    assert desk.said(KnowWorkload) == [KnowWorkload(WorkloadName(7, ""))]
-    assert not fleet._table
-    fleet.close()
 
 
 async def test_what_workers_count_is_added_up(desk: Desk) -> None:

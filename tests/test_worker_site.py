@@ -153,6 +153,16 @@ async def test_news_of_each_kind_go_where_they_belong(site: Site) -> None:
     assert asked == [AT]
 
 
+def test_whether_much_is_spliced_follows_the_configuration(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[bool] = []
+    monkeypatch.setattr(site.relay, "allow_splice", lambda *, allowed: said.append(allowed))
+    for rung_max in ("r1", "r1d", "r2", "r5"):
+        site.settle(Config(rung_max=rung_max))
+    assert said == [False, False, True, True]
+
+
 async def test_what_was_counted_is_told_once_and_waits_while_there_is_no_agent(site: Site) -> None:
     assert site.tally() is None
     site.settle(Config(traffic=Traffic(algorithm="maglev")))

@@ -32,6 +32,7 @@ struct port_key {
 
 #define WORKLOAD_CLOSED 1u	/* on_agent_loss: closed */
 #define WORKLOAD_CHECK_NETNS 2u	/* netns is a kernel cookie, so compare it */
+#define WORKLOAD_RELAYED 4u	/* acceleration: off, so no service is direct by TCP */
 
 /* What the agent tells the hooks about a workload; one per cgroup, in its cgroup storage. */
 struct workload {

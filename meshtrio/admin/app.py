@@ -15,7 +15,7 @@ from meshtrio.admin.balance_routes import BalanceAnswers, balance_routes
 from meshtrio.admin.breaker_routes import BreakerAnswers, breaker_routes, forcing_route
 from meshtrio.admin.catalog_routes import CatalogAnswers, catalog_routes
 from meshtrio.admin.identity_routes import IdentityAnswers, identity_routes, rotation_route
-from meshtrio.config.kinds import Label, Port
+from meshtrio.config.kinds import Acceleration, Label, Port
 from meshtrio.intercept.workload import Spec, WorkloadError
 from meshtrio.web.message import Disconnected, HTTPException, Request, Response, answer_json
 from meshtrio.web.router import Route, Router
@@ -133,6 +133,7 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
     netns: _Text = ""
     ports: tuple[Port, ...] = ()
     on_agent_loss: str = ""
+    acceleration: Acceleration = "auto"
     pid: Annotated[int, msgspec.Meta(ge=0, lt=1 << 22)] = 0
     namespace: Label = "default"
     service_account: Label = "default"
@@ -144,6 +145,7 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True):
             netns=self.netns,
             ports=self.ports,
             on_agent_loss=self.on_agent_loss,
+            acceleration=self.acceleration,
             pid=self.pid,
             namespace=self.namespace,
             service_account=self.service_account,

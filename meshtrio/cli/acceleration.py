@@ -1,20 +1,27 @@
-"""Shell. What `meshtrio check` says of sk_msg: each hazard on this kernel, and each rung. Knows no kernel."""
+"""Shell. What `meshtrio check` says of acceleration: sk_msg's hazards on this kernel, the rungs that need it,
+kTLS, and what is configured and cannot be had. Nothing of it is ever missing: without it we relay.
+"""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from meshtrio.accelerate import ladder
 from meshtrio.accelerate.hazards import Finding, verdicts
+from meshtrio.accelerate.ktls import why_no_ktls
 from meshtrio.accelerate.proof import Untried, proved
 from meshtrio.cli.features import Feature
+from meshtrio.config.kinds import RungMax
 from meshtrio.config.schema import Config
 
 
 async def acceleration(config: Config) -> list[Feature]:
-    """Hold the trial, or take what the last one found. Nothing of it is ever missing: without it we relay."""
+    """Hold the trial, or take what the last one found, and say what becomes of the configuration by it."""
     try:
-        return list(told(await proved(Path(config.paths.cache))))
+        findings = await proved(Path(config.paths.cache))
+        found, refused = [*told(findings)], ladder.refusals(findings)
     except Untried as why:
-        return [Feature("sk_msg", "note", f"not tried: {why}")]
+        found, refused = [Feature("sk_msg", "note", f"not tried: {why}")], ladder.untried(str(why))
+    return [*found, ktls(why_no_ktls()), *configured(config, refused)]
 
 
 def told(findings: Iterable[Finding]) -> Iterator[Feature]:
@@ -29,3 +36,18 @@ def told(findings: Iterable[Finding]) -> Iterator[Feature]:
             yield Feature(rung.value, "note", f"refused for {names}")
         else:
             yield Feature(rung.value, "ok", "safe on this kernel; this version does not use it")
+
+
+def ktls(why_not: str) -> Feature:
+    """Say whether the kernel could encrypt for us."""
+    return Feature("kTLS", "note", why_not or "kernel has the tls ULP; this version does not use it")
+
+
+def configured(config: Config, refused: Mapping[RungMax, str]) -> Iterator[Feature]:
+    """Say up to which rung connections will be accelerated, and which workloads ask for more."""
+    rung, why = ladder.node(config.rung_max, refused)
+    yield Feature("acceleration", "ok", f"{rung} (rung_max: {config.rung_max}): {why}")
+    for one in config.workloads:
+        if one.acceleration in ladder.OPT_IN:
+            stands = ladder.workload(config.rung_max, one.acceleration, hooks=True, refused=refused)
+            yield Feature(f"workload {one.name}", "note", f"accelerated as {stands.rung}: {stands.why}")

@@ -28,6 +28,7 @@ Examples:
 @click.option("--catalog", metavar="FILE", help="Services from this file (catalog.file).")
 @set_option
 @click.option("--rung", metavar="auto|ebpf|nft", help="How connections are caught (rung).")
+@click.option("--rung-max", metavar="r1|r1d|r2|...", help="How far they may be accelerated (rung_max).")
 @click.option("--workers", metavar="N|auto", help="Data processes; 0: inside the agent (workers).")
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error (log.level).")
 @click.option("--log-format", metavar="json|text", help="How the log is written (log.format).")
@@ -47,6 +48,7 @@ def agent(config_file: str | None, settings: tuple[tuple[str, str], ...], **give
 PATHS = {
     "catalog": "catalog.file",
     "rung": "rung",
+    "rung_max": "rung_max",
     "workers": "workers",
     "log_level": "log.level",
     "log_format": "log.format",

@@ -4,7 +4,7 @@ The proxy is this process or the agent's workers; the program is a child in a cg
 """
 
 import os
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -12,8 +12,9 @@ from meshtrio.cli.agent import flags_of
 from meshtrio.cli.complaint import Code, Complaint, complaint_of
 from meshtrio.cli.control_client import Control
 from meshtrio.cli.name import name_for, wrong_name
-from meshtrio.cli.options import PORT, config_option, configured, control_option
+from meshtrio.cli.options import ACCELERATION, PORT, config_option, configured, control_option
 from meshtrio.cli.process import raise_descriptor_limit, require_privilege
+from meshtrio.config.kinds import Acceleration
 
 HELP = """Run a program in the mesh, unmodified. Its connections to services of the catalog go where the
 mesh decides; all others are left as they are. It keeps its terminal, environment, folder and identity.
@@ -40,7 +41,7 @@ Examples:
   meshtrio exec -v -- ./nightly.sh                              # and show what was caught
 """
 
-OWN_MESH = ("catalog", "rung", "workers")
+OWN_MESH = ("catalog", "rung", "rung_max", "workers")
 """Flags that only a mesh of our own can follow."""
 
 
@@ -54,10 +55,12 @@ OWN_MESH = ("catalog", "rung", "workers")
 @config_option
 @click.option("--catalog", metavar="FILE", help="Services from this file (catalog.file); own mesh only.")
 @click.option("--rung", metavar="auto|ebpf|nft", help="How connections are caught (rung); own mesh only.")
+@click.option("--rung-max", metavar="r1|r1d|r2|...", help="How far they may be accelerated; own mesh only.")
 @click.option(
     "--workers", metavar="N|auto", help="Data processes (default: 0, inside this one); own mesh only."
 )
 @click.option("--on-agent-loss", metavar="open|closed", help="What new connections meet if the mesh dies.")
+@click.option("--acceleration", type=click.Choice(get_args(Acceleration)), default="auto", help=ACCELERATION)
 @click.option("--user", metavar="NAME", help='Become this user, inside the mesh; with sudo: --user "$USER".')
 @click.option("--identity", metavar="NS/SA", help="Its namespace and service account, or its SPIFFE ID.")
 @click.option("--port", "ports", type=PORT, multiple=True, help="Catch this port inbound, too.")
@@ -78,7 +81,7 @@ def exec_(config_file: str | None, **given: Any) -> int:
     require_privilege("exec")
     control = Control(config.paths.control)
     with_agent = not given["standalone"] and control.answers()
-    unused = [f"--{flag}" for flag in OWN_MESH if given[flag] is not None]
+    unused = [f"--{flag.replace('_', '-')}" for flag in OWN_MESH if given[flag] is not None]
     if with_agent and unused:
         raise Complaint(
             f"an agent runs here ({config.paths.control}), and it decides, not {', '.join(unused)};"
@@ -142,6 +145,7 @@ def _run(config: Any, control: Control | None, name: str, given: dict[str, Any])
         service_account=account,
         ports=given["ports"],
         on_agent_loss=given["on_agent_loss"] or "",
+        acceleration=given["acceleration"],
     )
     soft_limit = raise_descriptor_limit()
     outing = Outing(given["command"], given["user"] or "", soft_limit, wait=not given["no_wait"])

@@ -20,6 +20,7 @@ from meshtrio.cli.child import own_netns_inode, populated
 from meshtrio.cli.complaint import Complaint
 from meshtrio.cli.control_client import Control, NoAgent
 from meshtrio.cli.screen import note
+from meshtrio.cli.workload_rows import note_unmet
 from meshtrio.config.schema import Config
 from meshtrio.intercept import cgroup
 from meshtrio.intercept.cgroup import CgroupError
@@ -86,7 +87,7 @@ async def own(config: Config, spec: Spec, stop_waiting: trio.Event) -> AsyncIter
             async with trio.open_nursery() as living:
                 await living.start(agent.run)
                 try:
-                    await agent.add_workload(msgspec.structs.replace(spec, cgroup=str(path)))
+                    note_unmet(await agent.add_workload(msgspec.structs.replace(spec, cgroup=str(path))))
                     yield member
                 finally:
                     agent.stop(0.0 if stop_waiting.is_set() else None)
@@ -123,6 +124,8 @@ async def lent(control: Control, spec: Spec, *, reporting: bool) -> AsyncIterato
             fields |= {"namespace": spec.namespace, "service_account": spec.service_account}
         if spec.on_agent_loss:
             fields["on_agent_loss"] = spec.on_agent_loss
+        if spec.acceleration != "auto":
+            fields["acceleration"] = spec.acceleration
         await trio.to_thread.run_sync(_join, control, spec.name, fields)
         try:
             yield member
@@ -143,7 +146,7 @@ def _join(control: Control, name: str, fields: dict[str, object]) -> None:
     with contextlib.suppress(OSError):
         if Path(f"/proc/{agent}/ns/net").stat().st_ino != own_netns_inode():
             fields["netns"] = f"/proc/{os.getpid()}/ns/net"
-    control.add_workload(name, fields)
+    note_unmet(control.add_workload(name, fields))
 
 
 def _leave(control: Control, name: str, reporting: bool) -> list[dict[str, Any]]:

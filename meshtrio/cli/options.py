@@ -10,6 +10,7 @@ import click
 from meshtrio.cli.complaint import Code, Complaint
 
 PORT = click.IntRange(1, 65535)
+ACCELERATION = "auto: as rung_max has it. off: its bytes are copied. r4, r5: also sk_msg at its own sockets."
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -9,6 +9,7 @@ from meshtrio.cli.control_client import Control
 from meshtrio.cli.options import control_option, control_path, json_option
 from meshtrio.cli.screen import bad, good, of, show_json, show_table
 from meshtrio.cli.words import lasting, octets
+from meshtrio.cli.workload_rows import show_workloads
 
 HELP = """Show how the agent of this machine is: rung, catalog, sources, workers, workloads, outcomes, hooks.
 
@@ -20,6 +21,7 @@ Examples:
   meshtrio status --json | jq .rung.in_use
     {"version": "0.1.0", "node": "n1", "pid": 612, "uptime_s": 12.5, "ready": true, "missing": [],
      "rung": {"configured": "auto", "in_use": "ebpf", "why": "", "pinned": true, ...},
+     "acceleration": {"rung_max": "r5", "rung": "r2", "why": "r3 is not in this version; ..."},
      "config": {"path": ..., "fault": ""}, "catalog": {"file": ..., "services": 3, ...},
      "discovery": {"sources": [{"source": "file", "lost": false, ...}], "levels": {"live": 3, ...}},
      "state": {"path": "/var/lib/meshtrio/state.db", "fault": ""},
@@ -56,6 +58,7 @@ def _show(told: dict[str, Any]) -> None:
     )
     for name, text, fault in (
         ("rung", _rung(told), of(told, "rung", "pinning_fault")),
+        ("fast", _fast(told), ""),
         ("config", of(told, "config", "path") or "no file", of(told, "config", "fault")),
         ("catalog", _catalog(told), of(told, "catalog", "fault")),
         ("identity", *identity(told)),
@@ -167,6 +170,11 @@ def _rung(told: dict[str, Any]) -> str:
     return f"{text}, for: {' '.join(rung['why'].split())}" if rung["why"] else text
 
 
+def _fast(told: dict[str, Any]) -> str:
+    found = of(told, "acceleration")
+    return f"{found['rung']} (rung_max: {found['rung_max']}): {found['why']}" if found else "unknown"
+
+
 def _catalog(told: dict[str, Any]) -> str:
     catalog = told["catalog"]
     return (
@@ -194,49 +202,3 @@ def _show_workers(workers: list[dict[str, Any]]) -> None:
     ]
     click.echo()
     show_table(("WORKER", "PID", "STATE", "RSS", "CPU", "DESCRIPTORS", "RESTARTS"), rows)
-
-
-def show_workloads(workloads: list[dict[str, Any]]) -> None:
-    """Print a table of workloads, and below it what one has lost, why it is not on the best rung, or has no
-    DNS capture."""
-    click.echo()
-    if not workloads:
-        click.echo("no workloads")
-        return
-    rows = [
-        (
-            one["name"],
-            _account(one),
-            one["rung"],
-            one["netns"],
-            one["cgroup"],
-            f"{one['outbound_port']}/{one['inbound_port']}",
-            one["on_agent_loss"],
-            one["source_address"],
-            one["pid"] or "",
-        )
-        for one in workloads
-    ]
-    head = (
-        "WORKLOAD",
-        "NAMESPACE/ACCOUNT",
-        "RUNG",
-        "NETNS",
-        "CGROUP",
-        "DOORS OUT/IN",
-        "ON AGENT LOSS",
-        "SOURCE SEEN",
-        "PID",
-    )
-    show_table(head, rows)
-    for one in workloads:
-        if of(one, "lost"):
-            click.echo(f"{one['name']} {bad('has lost its place')}: {one['lost']}")
-        if one["why"]:
-            click.echo(f"{one['name']} is on {one['rung']}: {' '.join(one['why'].split())}")
-        if of(one, "why_no_dns"):
-            click.echo(f"{one['name']} has no DNS capture: {' '.join(one['why_no_dns'].split())}")
-
-
-def _account(one: dict[str, Any]) -> str:
-    return "/".join(filter(None, (of(one, "namespace"), of(one, "service_account"))))

@@ -1,15 +1,16 @@
 """Shell. `meshtrio workloads`: which are caught; add one, remove one. The agent does it, not we."""
 
-from typing import Any
+from typing import Any, get_args
 
 import click
 
 from meshtrio.cli.complaint import Code, Complaint
 from meshtrio.cli.control_client import Control
 from meshtrio.cli.name import wrong_name
-from meshtrio.cli.options import PORT, absolute, control_option, control_path, json_option
+from meshtrio.cli.options import ACCELERATION, PORT, absolute, control_option, control_path, json_option
 from meshtrio.cli.screen import show_json
-from meshtrio.cli.status import show_workloads
+from meshtrio.cli.workload_rows import note_unmet, show_workloads
+from meshtrio.config.kinds import Acceleration
 
 HELP = """List the workloads of this machine's agent; add or remove one.
 
@@ -18,7 +19,8 @@ Examples:
   meshtrio workloads
   meshtrio workloads --json
     [{"name": "shop", "namespace": "default", "service_account": "default", "id": 1,
-      "rung": "ebpf", "why": "", "lost": "", "dns_port": 15053, "why_no_dns": "",
+      "rung": "ebpf", "why": "", "lost": "", "acceleration": "auto", "accelerated": "r2",
+      "why_no_faster": "", "dns_port": 15053, "why_no_dns": "",
       "cgroup": "/sys/fs/cgroup/meshtrio/shop", "netns": "own", "netns_id": 3,
       "outbound_port": 15002, "inbound_port": 15001, "on_agent_loss": "open",
       "source_address": "fixed", "pid": 0}]
@@ -74,6 +76,7 @@ def list_(above: str | None, control: str | None, as_json: bool) -> None:
 @click.option("--service-account", default="", metavar="SA", help="Its SPIFFE ID is made of both.")
 @click.option("--port", "ports", type=PORT, multiple=True, help="Catch this port inbound.")
 @click.option("--on-agent-loss", type=click.Choice(["open", "closed"]), help="Default: as configured.")
+@click.option("--acceleration", type=click.Choice(get_args(Acceleration)), default=None, help=ACCELERATION)
 @click.option("--pid", type=click.IntRange(1), default=None, help="Remove it when this process ends.")
 @control_option
 @json_option
@@ -92,6 +95,7 @@ def add(above: str | None, /, name: str, control: str | None, as_json: bool, **w
         show_json(added)
     else:
         click.echo(f"{name} is caught by {added['rung']}{_why(added)}; cgroup {added['cgroup'] or '-'}")
+        note_unmet(added)
 
 
 @workloads.command()

@@ -1,7 +1,7 @@
 """Core. The kinds of values that settings have, each with the words that say what is wanted."""
 
 import ipaddress
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
@@ -15,6 +15,8 @@ Port = Annotated[int, Meta(ge=1, le=65535, description="a port, 1 to 65535")]
 Label = Annotated[
     str, Meta(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z", description="a DNS label, as in shop-2")
 ]
+RungMax = Literal["r1", "r1d", "r2", "r3", "r4", "r5"]
+Acceleration = Literal["auto", "off", "r4", "r5"]
 Count = Annotated[int, Meta(ge=1, le=1_000_000, description="a count, 1 to 1000000")]
 Ip = Annotated[str, Meta(description="an IP address, as in 10.0.0.1 or fd00::1"), Means(ipaddress.ip_address)]
 Cidr = Annotated[

@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 
 from meshtrio.config.discovery import Discovery, Dns, HealthCheck
 from meshtrio.config.identity import Identity, Mtls, Policy
-from meshtrio.config.kinds import Cidr, Count, Ip, Label, OptionalPath, Path, Port
+from meshtrio.config.kinds import Acceleration, Cidr, Count, Ip, Label, OptionalPath, Path, Port, RungMax
 from meshtrio.config.traffic import Traffic, Zone
 
 
@@ -109,6 +109,8 @@ class Workload(Struct, frozen=True, forbid_unknown_fields=True):
     """The ports to catch inbound. None: those it listens on."""
     on_agent_loss: Annotated[Literal["open", "closed", ""], Meta(description="open, closed, or nothing")] = ""
     """Empty: as for all."""
+    acceleration: Acceleration = "auto"
+    """auto: what rung_max allows. off: a relay that copies. r4, r5: sk_msg at its own sockets."""
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):
@@ -130,6 +132,10 @@ class Config(Struct, frozen=True, forbid_unknown_fields=True):
     ] = "auto"
     rung: Literal["auto", "ebpf", "nft"] = "auto"
     """How connections are caught. auto: by eBPF, and by nf_tables where eBPF is refused."""
+    rung_max: RungMax = "r5"
+    """How far connections may be accelerated. r1: a relay copies. r1d: also direct services. r2: also splice.
+    r3 to r5: also sk_msg, where the kernel stands its trial, and this version has it.
+    """
     passthrough: Literal["allow", "deny"] = "allow"
     """What becomes of a destination that is no service."""
     on_agent_loss: Literal["open", "closed"] = "open"

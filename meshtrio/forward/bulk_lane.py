@@ -24,12 +24,14 @@ _FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
 class BulkLane(Lane):
     """One direction of a flow, from a plain socket to a plain socket."""
 
-    __slots__ = ("bulk", "piped")
+    __slots__ = ("bulk", "piped", "splices")
 
     def __init__(self, flow: Owner, source: socket.socket, sink: socket.socket, *, bench: Workbench) -> None:
         super().__init__(flow, source, sink, bench=bench)
         self.bulk = False
         """The last turn moved much."""
+        self.splices = True
+        """It may splice, if the bench lends it a pipe."""
         self.piped: Pipe | None = None
         """What the sink did not take, if that is in a pipe; `held` is then empty and says that it waits."""
 
@@ -48,7 +50,7 @@ class BulkLane(Lane):
         """Move bytes until the source is empty, the sink is full, or the turn is over."""
         if self.way is not OPEN or self.held is not None:
             return
-        if self.bulk and not self.urgent and self.watch is None:
+        if self.bulk and self.splices and not self.urgent and self.watch is None:
             pipe = self.bench.pipes.lend()
             if pipe is not None:
                 self._splice_through(pipe)

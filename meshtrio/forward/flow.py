@@ -92,6 +92,12 @@ class Flow:
         encrypted = len(sink.owed) if isinstance(sink, Sealed) else 0
         return self.dead.held_bytes + encrypted + (self.dead.way is Way.OPEN) + unacked_bytes(sink)
 
+    def copy_only(self) -> None:
+        """Move its bytes by copying them, whatever its relay allows."""
+        for lane in (self.client_lane, self.upstream_lane):
+            if isinstance(lane, BulkLane):
+                lane.splices = False
+
     def died(self, lane: Lane, *, error_taken: bool) -> None:
         """Begin to die: nothing goes to the dead side any more, and what it sent before goes on.
 

@@ -44,14 +44,21 @@ class Pipes:
 
     def __init__(self) -> None:
         """Begin with none."""
+        self._most = MOST_PIPES
         self._idle: list[Pipe] = []
         self._lent = 0
 
+    def allow(self, most: int) -> None:
+        """Lend so many at once from now on. None is taken away: who has one empties it and hands it back."""
+        self._most = most
+        if not most:
+            self.close()
+
     def lend(self) -> Pipe | None:
         """Give an empty pipe, to be handed back. None: all are in use, or the kernel gives none."""
+        if self._lent >= self._most:
+            return None
         if not self._idle:
-            if self._lent >= MOST_PIPES:
-                return None
             with contextlib.suppress(OSError):
                 self._idle.append(Pipe())
         if not self._idle:
@@ -62,7 +69,7 @@ class Pipes:
     def hand_back(self, pipe: Pipe) -> None:
         """Take a pipe back, empty or not; what is still in it is thrown away."""
         self._lent -= 1
-        if pipe.count or len(self._idle) >= MOST_IDLE:
+        if pipe.count or len(self._idle) >= min(MOST_IDLE, self._most):
             pipe.close()
         else:
             self._idle.append(pipe)

@@ -18,6 +18,7 @@ import trio
 from meshtrio.forward.flow import Ending, Flow
 from meshtrio.forward.lane import INTEREST, Lane, Watch
 from meshtrio.forward.lookout import Lookout
+from meshtrio.forward.pipes import MOST_PIPES
 from meshtrio.forward.sealed import Sealed
 from meshtrio.forward.silence import Silence
 from meshtrio.forward.tcp import close_with_reset
@@ -46,6 +47,10 @@ class Relay:
     def flows(self) -> Collection[Flow]:
         """The flows that are not over, with their live byte counts. A view: copy it before an await."""
         return self._flows.keys()
+
+    def allow_splice(self, *, allowed: bool) -> None:
+        """Let much be spliced between plain sockets from now on, or copied; also of flows that are here."""
+        self._bench.pipes.allow(MOST_PIPES if allowed else 0)
 
     async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Move bytes until cancelled. Then every flow is cut by RST, and ends as DRAINED."""

@@ -30,6 +30,8 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """Whose services have short names there."""
     cgroup: Path | None
     closed: bool
+    relayed: bool = False
+    """Its connections go through the worker, also to direct services."""
     ports: tuple[int, ...] = ()
     outbound_port: int
     inbound_port: int
@@ -116,6 +118,7 @@ class EbpfCapture:
             netns=self._netns.id,
             id=self._wanted.id,
             closed=self._wanted.closed,
+            relayed=self._wanted.relayed,
             check_netns=self._netns.has_cookie,
             door4=doors.port if doors.by_family(socket.AF_INET) else 0,
             door6=doors.port if doors.by_family(socket.AF_INET6) else 0,

@@ -68,6 +68,7 @@ class Catcher:
             namespace=spec.namespace,
             cgroup=path,
             closed=spec.on_agent_loss == "closed",
+            relayed=not spec.accelerated,
             ports=spec.ports,
             # Workloads of one namespace cannot all have the same port; the first one gets it. The others
             # must not even try: SO_REUSEPORT would let them, and connections would go to either.
@@ -123,7 +124,7 @@ class Catcher:
             )
         elif wanted.closed:
             site.close_on_loss()
-        self.tell(KnowWorkload(WorkloadName(wanted.id, spec.name, spec.namespace)), [])
+        self.tell(KnowWorkload(spec.known_as(wanted.id)), [])
         dns: DnsDoor | None = None
         try:
             if not self.kernel.why_no_names:
@@ -173,7 +174,7 @@ class Catcher:
             direction=direction,
             rung=workload.rung,
             netns=workload.site.netns.id,
-            workload=WorkloadName(workload.id, workload.spec.name, workload.spec.namespace),
+            workload=workload.spec.known_as(workload.id),
             listeners=len(doors.sockets),
             transparent=workload.site.transparent,
         )

@@ -18,6 +18,7 @@ BEAT_OF_RESOLVER = 1
 DNS_PORT = 53
 WORKLOAD_CLOSED = 1
 WORKLOAD_CHECK_NETNS = 2
+WORKLOAD_RELAYED = 4
 EXCLUDED_OUTBOUND = 1
 EXCLUDED_INBOUND = 2
 
@@ -115,10 +116,12 @@ class WorkloadWords(msgspec.Struct, frozen=True):
     dns4: int = 0
     dns6: int = 0
     sticky: int = 0
+    relayed: bool = False
 
     def pack(self) -> bytes:
         """Pack the bytes that go into the cgroup's storage."""
         flags = WORKLOAD_CLOSED * self.closed | WORKLOAD_CHECK_NETNS * self.check_netns
+        flags |= WORKLOAD_RELAYED * self.relayed
         ports = struct.pack("!4H", self.door4, self.door6, self.dns4, self.dns6)
         return struct.pack("<QII8sI4x", self.netns, self.id, flags, ports, self.sticky)
 

@@ -12,7 +12,7 @@ from meshtrio.intercept.capture import EbpfCapture
 from meshtrio.intercept.dns_door import DnsDoor
 from meshtrio.intercept.nft_capture import NftCapture
 from meshtrio.intercept.site import NetnsSite
-from meshtrio.messages import Rung
+from meshtrio.messages import Rung, WorkloadName
 from meshtrio.observe import log
 from meshtrio.observe.process import is_alive
 
@@ -34,8 +34,18 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     netns: str = ""
     ports: tuple[int, ...] = ()
     on_agent_loss: str = "open"
+    acceleration: str = "auto"
     pid: int = 0
     """The process whose end is the end of the workload; 0: it stays until it is removed."""
+
+    @property
+    def accelerated(self) -> bool:
+        """Whether connections may do without a relay that copies."""
+        return self.acceleration != "off"
+
+    def known_as(self, number: int) -> WorkloadName:
+        """Return what a worker knows of it."""
+        return WorkloadName(number, self.name, self.namespace, self.accelerated)
 
     def check(self) -> None:
         """Raise WorkloadError if the name is no DNS label, or a port is none."""

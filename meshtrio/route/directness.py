@@ -19,6 +19,7 @@ class Relayed(enum.Enum):
     """Why connections to a service go through the worker. The value is what `meshtrio services` shows."""
 
     OFF = "traffic.direct is off"
+    RUNG_MAX = "rung_max is r1, so everything is relayed"
     NO_HOOKS = "only the eBPF rung has hooks that pick"
     NO_ADDRESS = "it has no virtual address: callers dial its endpoints"
     ALGORITHM = "the kernel has no such algorithm"
@@ -54,6 +55,8 @@ class Asked(msgspec.Struct, frozen=True):
     """It has limits of its own."""
     slow_s: float = 0.0
     """From when on a call counts as slow."""
+    allowed: bool = True
+    """Direct services may be (rung_max)."""
     proving: bool = False
     """The breaker of an endpoint is half open, and only few connections may go there to prove it."""
 
@@ -76,6 +79,7 @@ def wanted_otherwise(asked: Asked) -> Relayed | None:
     if not asked.direct:
         return Relayed.OFF  # as most are; all the others cost ten times as much
     reasons = (
+        (not asked.allowed, Relayed.RUNG_MAX),
         (asked.algorithm not in PICKS, Relayed.ALGORITHM),
         (asked.algorithm == "maglev" and asked.hash_key != "source_ip", Relayed.HASH_KEY),
         (asked.attempts > 0, Relayed.RETRIES),

@@ -142,6 +142,16 @@ def test_a_member_that_cannot_be_found_is_the_worker_s_business(direct: Direct) 
     assert direct.pod.counted() == {Reason.MISSED_MEMBER: 1, Reason.REDIRECTED: 1}
 
 
+def test_a_workload_that_is_to_be_relayed_is_sent_to_the_worker_and_back_as_before(direct: Direct) -> None:
+    direct.serve([0])
+    direct.pod.describe(relayed=True)
+    direct.pod.dial(VIP, PORT)
+    assert direct.pod.at_door().origin is not None
+    assert direct.pod.counted() == {Reason.REDIRECTED: 1}
+    direct.pod.describe(relayed=False)
+    assert direct.dial() == [0]
+
+
 def test_an_excluded_port_is_left_alone(direct: Direct) -> None:
     direct.serve([0])
     direct.pod.describe(closed=True)

@@ -7,8 +7,9 @@ import msgspec
 import pytest
 
 from meshtrio.accelerate.hazards import Finding, Hazard
-from meshtrio.cli.acceleration import acceleration, told
-from meshtrio.config.schema import Config, Paths
+from meshtrio.accelerate.ladder import UNKNOWN
+from meshtrio.cli.acceleration import acceleration, configured, ktls, told
+from meshtrio.config.schema import Config, Paths, Workload
 
 
 def test_hazards_and_rungs_in_words() -> None:
@@ -26,6 +27,20 @@ async def test_a_machine_on_which_it_cannot_be_tried_lacks_nothing(
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     config = msgspec.structs.replace(Config(), paths=Paths(cache=str(tmp_path)))
-    (one,) = await acceleration(config)
+    one, ktls, chosen = await acceleration(config)
     assert (one.name, one.state) == ("sk_msg", "note")
     assert one.says.startswith("not tried: ")
+    assert (ktls.name, ktls.state) == ("kTLS", "note")
+    assert chosen.says.startswith("r2 (rung_max: r5): r3 could not be tried: ")
+
+
+def test_ktls_is_told_with_the_kernel_s_words() -> None:
+    assert ktls("kernel has no tls ULP")[1:3] == ("note", "kernel has no tls ULP")
+    assert ktls("").says == "kernel has the tls ULP; this version does not use it"
+
+
+def test_who_asks_for_what_is_not_to_be_had_is_told_why() -> None:
+    shops = tuple(Workload(name=wish, acceleration=wish) for wish in ("auto", "off", "r4"))
+    chosen, *shops_said = configured(Config(rung_max="r4", workloads=shops), UNKNOWN)
+    assert chosen[:3] == ("acceleration", "ok", f"r2 (rung_max: r4): {UNKNOWN['r3']}")
+    assert [one[:3] for one in shops_said] == [("workload r4", "note", f"accelerated as r2: {UNKNOWN['r4']}")]

@@ -17,8 +17,11 @@ NOBODY = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
 
 
 def test_short_flags_are_settings_and_files_become_absolute() -> None:
-    assert flags_of({"rung": "nft", "workers": None, "catalog": "a.yaml", "control": "/b"}) == {
+    assert flags_of(
+        {"rung": "nft", "rung_max": "r1", "workers": None, "catalog": "a.yaml", "control": "/b"}
+    ) == {
         "rung": "nft",
+        "rung_max": "r1",
         "catalog.file": f"{Path.cwd()}/a.yaml",
         "paths.control": "/b",
     }

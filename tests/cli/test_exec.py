@@ -52,6 +52,14 @@ def test_a_program_reaches_a_service_by_an_address_that_nobody_has(run: Run, way
     assert (done.returncode, done.stdout, done.stderr) == (0, b"hello from /x\n", b"")
 
 
+@pytest.mark.rung("free")
+def test_a_wish_that_cannot_be_met_stops_nothing_and_is_told(run: Run, way: list[str]) -> None:
+    done = run("exec", "--acceleration", "r5", *way, "--", "curl", "-sS", "-m", "30", f"http://{VIP}/x")
+    assert (done.returncode, done.stdout) == (0, b"hello from /x\n")
+    (told,) = done.stderr.decode().splitlines()
+    assert told.startswith("meshtrio: accelerated as r2: r5 is ")
+
+
 def test_what_was_caught_is_shown_to_those_who_ask(run: Run, way: list[str]) -> None:
     done = run("exec", "-v", *way, "--", "curl", "-sS", f"http://{VIP}/")
     assert done.stdout == b"hello from /\n"

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from meshtrio.cli.control_client import Control
-from meshtrio.cli.status import balance, identity, show_discovery, show_workloads
+from meshtrio.cli.status import balance, identity, show_discovery
 from tests.cli.conftest import Run
 
 
@@ -21,13 +21,20 @@ def test_without_an_agent_it_ends_with_three(run: Run) -> None:
 
 
 @pytest.mark.world
+@pytest.mark.rung("free")
 def test_an_agent_that_is_ready(run: Run, agent: Control) -> None:
     done = run("status")
     text = done.stdout.decode()
     assert done.returncode == 0
     assert text.startswith("meshtrio 0.1.0 on test, pid ") and ": ready\n" in text
     for part in (
-        *("rung     ebpf", "catalog  /", "1 services, 1 endpoints", "no workloads"),
+        *(
+            "rung     ebpf",
+            "fast     r2 (rung_max: r5): r3 is ",
+            "catalog  /",
+            "1 services, 1 endpoints",
+            "no workloads",
+        ),
         *("sources  ", "file live", "levels   live 1\n", "balance  0 retries\n"),
     ):
         assert part in text, part
@@ -65,20 +72,6 @@ def test_sources_levels_and_dns(capsys: pytest.CaptureFixture[str]) -> None:
     told["discovery"]["levels"] = {"live": 0}
     show_discovery(told, now)
     assert capsys.readouterr().out.endswith("levels   none\ndns      not captured\n")
-
-
-def test_what_a_workload_has_to_do_without(capsys: pytest.CaptureFixture[str]) -> None:
-    one = dict.fromkeys(("netns", "cgroup", "on_agent_loss", "source_address"), "x")
-    one |= {"name": "shop", "rung": "nft", "why": "no\nhooks", "why_no_dns": "no\nname hooks"}
-    show_workloads([{**one, "outbound_port": 1, "inbound_port": 2, "pid": 0}])
-    said = capsys.readouterr().out.splitlines()
-    assert said[-2:] == ["shop is on nft: no hooks", "shop has no DNS capture: no name hooks"]
-    show_workloads([{**one, "outbound_port": 1, "inbound_port": 2, "pid": 0, "lost": "its cgroup has gone"}])
-    assert "shop has lost its place: its cgroup has gone\n" in capsys.readouterr().out
-    older: dict[str, Any] = {**one, "outbound_port": 1, "inbound_port": 2, "pid": 0, "why": ""}
-    del older["why_no_dns"]
-    show_workloads([older])
-    assert "DNS" not in capsys.readouterr().out
 
 
 def test_an_agent_that_does_not_say_it(capsys: pytest.CaptureFixture[str]) -> None:

@@ -54,12 +54,15 @@ def test_who_it_is_must_be_allowed(
 @pytest.mark.world
 def test_one_comes_and_goes(run: Run, agent: Control) -> None:
     group = cgroup.mount_point() / "meshtrio" / NAME
-    added = run("workloads", "add", NAME, "--port", "8080", "--on-agent-loss", "closed")
+    added = run(
+        "workloads", "add", NAME, "--port", "8080", "--on-agent-loss", "closed", "--acceleration", "off"
+    )
     assert added.stdout.decode() == f"{NAME} is caught by ebpf; cgroup {group}\n"
     listed = json.loads(run("workloads", "--json").stdout)
     assert [(one["name"], one["cgroup"], one["on_agent_loss"]) for one in listed] == [
         (NAME, str(group), "closed")
     ]
+    assert [(one["acceleration"], one["accelerated"]) for one in listed] == [("off", "r1")]
     assert NAME in run("workloads", "list").stdout.decode()
     assert (
         run("workloads", "--control", agent.path, "list", "--json").stdout

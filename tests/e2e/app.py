@@ -16,6 +16,8 @@ import threading
 import time
 from typing import Any
 
+import kinds  # type: ignore[import-not-found]
+
 PATIENCE_S = 10.0
 kept: dict[str, socket.socket] = {}
 going: dict[str, Any] = {}
@@ -38,59 +40,7 @@ def connected(host: str, port: int, patience: float = PATIENCE_S) -> socket.sock
     return made
 
 
-def line_of(made: socket.socket) -> Any:
-    heard = b""
-    while not heard.endswith(b"\n"):
-        more = made.recv(4096)
-        if not more:
-            break
-        heard += more
-    return json.loads(heard or b"null")
-
-
 # What it serves
-
-
-def greet(made: socket.socket, name: str, peer: Any) -> None:
-    """The server speaks first: who am I, whom do I see, what was dialled; then it repeats what it hears."""
-    made.sendall(
-        (json.dumps({"name": name, "peer": peer[:2], "local": made.getsockname()[:2]}) + "\n").encode()
-    )
-    repeat(made, name, peer)
-
-
-def repeat(made: socket.socket, name: str, peer: Any) -> None:
-    while heard := made.recv(65536):
-        made.sendall(heard)
-
-
-def reply(made: socket.socket, name: str, peer: Any) -> None:
-    """Say who it is to each that asks something, and only then."""
-    while made.recv(65536):
-        made.sendall((json.dumps({"name": name}) + "\n").encode())
-
-
-def slam(made: socket.socket, name: str, peer: Any) -> None:
-    """Reset at once."""
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
-def page(made: socket.socket, name: str, peer: Any) -> None:
-    """Answer one HTTP request."""
-    heard = b""
-    while b"\r\n\r\n" not in heard:
-        heard += made.recv(65536)
-    length = str(len(name)).encode()
-    made.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: " + length)
-    made.sendall(b"\r\n\r\n" + name.encode())
-
-
-def answer_late(made: socket.socket, name: str, peer: Any) -> None:
-    """Answer only when the caller has ended its direction."""
-    count = 0
-    while heard := made.recv(65536):
-        count += len(heard)
-    made.sendall(json.dumps({"name": name, "heard": count}).encode() + b"\n")
 
 
 def end_early(made: socket.socket, name: str, peer: Any) -> None:
@@ -101,11 +51,6 @@ def end_early(made: socket.socket, name: str, peer: Any) -> None:
     while heard := made.recv(65536):
         count += len(heard)
     going[f"{name} heard"] = count
-
-
-def reset(made: socket.socket, name: str, peer: Any) -> None:
-    made.recv(1)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def notice(made: socket.socket, name: str, peer: Any) -> None:
@@ -123,7 +68,8 @@ def listen(host: str, port: int, name: str, kind: str = "greet") -> Any:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.create_server((host, port), family=family, backlog=1024)
     kept[f"listener {name}"] = listener
-    threading.Thread(target=serve, args=(listener, name, globals()[kind]), daemon=True).start()
+    serving = getattr(kinds, kind, None) or globals()[kind]
+    threading.Thread(target=serve, args=(listener, name, serving), daemon=True).start()
     return {"listening": listener.getsockname()[:2]}
 
 
@@ -198,7 +144,8 @@ def dial(host: str, port: int, keep: str = "", says: str = "", patience: float =
     made = connected(host, port, patience)
     try:
         made.sendall(says.encode())
-        said = {"local": made.getsockname()[:2], "peer": made.getpeername()[:2], "greeting": line_of(made)}
+        said: dict[str, Any] = {"local": made.getsockname()[:2], "peer": made.getpeername()[:2]}
+        said["greeting"] = kinds.line_of(made)
     except OSError:
         made.close()
         raise
@@ -240,6 +187,10 @@ def say(keep: str, text: str, hear: bool = True) -> Any:
 
 def hear_(keep: str) -> Any:
     return {"heard": kept[keep].recv(65536).decode()}
+
+
+def gulp(keep: str, size: int) -> Any:
+    return {"heard": kinds.gulped(keep, kept[keep], size)}
 
 
 def say_end(keep: str) -> Any:
@@ -331,7 +282,7 @@ def steadied(name: str, end: bool = False) -> Any:
 def hold(name: str, host: str, port: int, every: float = 0.02) -> Any:
     """Keep one connection on which bytes flow, until `held`."""
     made = connected(host, port)
-    greeting = line_of(made)
+    greeting = kinds.line_of(made)
     state: dict[str, Any] = {"greeting": greeting, "rounds": 0, "longest_s": 0.0, "broke": ""}
     stop = threading.Event()
     going[name] = stop, state

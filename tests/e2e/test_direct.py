@@ -11,7 +11,7 @@ from tests.e2e.direct import DIRECT, WEB, Scene, direct_scene, services, way
 from tests.support.mesh import Mesh
 from tests.support.world import VIP, VIP6, island
 
-pytestmark = pytest.mark.world
+pytestmark = [pytest.mark.world, pytest.mark.rung("r1d")]
 
 
 @pytest.fixture(scope="module")

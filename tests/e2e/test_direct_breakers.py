@@ -11,7 +11,7 @@ from tests.support.mesh import Mesh, Workload
 from tests.support.namespace import Namespace
 from tests.support.world import VIP, App, app, island
 
-pytestmark = pytest.mark.world
+pytestmark = [pytest.mark.world, pytest.mark.rung("r1d")]
 
 CONSECUTIVE = 3
 TRAFFIC = {

@@ -8,7 +8,7 @@ import pytest
 from tests.e2e.direct import WEB, direct_scene, services, way
 from tests.support.world import VIP
 
-pytestmark = pytest.mark.world
+pytestmark = [pytest.mark.world, pytest.mark.rung("r1d")]
 
 
 def test_without_us_it_goes_on_and_a_successor_takes_over() -> None:

@@ -17,6 +17,8 @@ from meshtrio.forward.workbench import RelayLimits, Workbench
 from meshtrio.outcome import Outcome
 from tests.forward.peers import connected, pattern
 
+pytestmark = pytest.mark.rung("r2")
+
 READABLE = select.EPOLLIN | select.EPOLLOUT
 ALWAYS = RelayLimits(bulk_bytes=0, pressed_bytes=1)
 

@@ -8,6 +8,8 @@ import pytest
 from meshtrio.forward import pipes
 from meshtrio.forward.pipes import MOST_IDLE, MOST_PIPES, PIPE_BYTES, Pipe, Pipes
 
+pytestmark = pytest.mark.rung("r2")
+
 
 def test_an_empty_pipe_is_lent_again() -> None:
     some = Pipes()
@@ -46,6 +48,22 @@ def test_there_is_a_bound_and_few_are_kept() -> None:
     assert sum(_is_open(one) for one in lent) == MOST_IDLE
     some.close()
     assert not any(_is_open(one) for one in lent)
+
+
+def test_where_none_may_be_lent_any_more_none_is_kept_and_none_taken_away() -> None:
+    some = Pipes()
+    first, second = some.lend(), some.lend()
+    assert first is not None and second is not None
+    some.hand_back(second)
+    some.allow(0)
+    assert (some.lend(), _is_open(first), _is_open(second)) == (None, True, False)
+    some.hand_back(first)
+    assert not _is_open(first)
+    some.allow(1)
+    third = some.lend()
+    assert third is not None and some.lend() is None
+    some.hand_back(third)
+    some.close()
 
 
 def test_where_the_kernel_gives_none_none_is_lent(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,7 @@ def test_constants_are_those_of_c(c: dict[str, int]) -> None:
         "LAYOUT_VERSION",
         "WORKLOAD_CLOSED",
         "WORKLOAD_CHECK_NETNS",
+        "WORKLOAD_RELAYED",
         "EXCLUDED_OUTBOUND",
         "EXCLUDED_INBOUND",
         "BEAT_OF_DOORS",

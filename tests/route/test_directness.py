@@ -49,6 +49,7 @@ def test_with_what_the_kernel_can_do_nothing_stands_against_it(algorithm: str) -
         ({"limited": True}, Relayed.LIMITS),
         ({"slow_s": 1.0}, Relayed.SLOW_CALLS),
         ({"proving": True}, Relayed.PROVING),
+        ({"allowed": False, "algorithm": "peak_ewma"}, Relayed.RUNG_MAX),
     ],
 )
 def test_each_wish_that_needs_a_worker_is_named(wish: dict[str, Any], why: Relayed) -> None:

@@ -1,0 +1,73 @@
+"""How far up the ladder connections go, and the one line that says why no further."""
+
+import itertools
+from typing import get_args
+
+import pytest
+
+from meshtrio.accelerate import ladder
+from meshtrio.accelerate.hazards import Finding, Hazard
+from meshtrio.accelerate.ladder import DIRECT, HIGHEST, RUNGS, SPLICE, UNKNOWN, allows
+from meshtrio.config.kinds import Acceleration, RungMax
+
+WELL = [Finding(hazard) for hazard in Hazard]
+
+
+def test_the_rungs_are_those_of_the_configuration() -> None:
+    assert get_args(RungMax) == RUNGS
+    assert UNKNOWN.keys() == set(RUNGS[RUNGS.index(HIGHEST) + 1 :])
+
+
+def test_each_rung_allows_what_is_below_it() -> None:
+    assert [one for one in RUNGS if allows(one, DIRECT)] == ["r1d", "r2", "r3", "r4", "r5"]
+    assert [one for one in RUNGS if allows(one, SPLICE)] == ["r2", "r3", "r4", "r5"]
+
+
+def test_a_refusal_names_the_hazards_of_its_own_rung() -> None:
+    findings = [Finding(one.hazard, "wrong" if one.hazard is Hazard.COUNT else "") for one in WELL]
+    said = ladder.refusals(findings)
+    assert said["r4"] == "r4 is refused on this kernel for FIONREAD"
+    assert said["r3"] == "r3 is not in this version", "it does not need what was wrong"
+    assert ladder.refusals([]).keys() == UNKNOWN.keys() == ladder.untried("no bcc").keys()
+    assert ladder.untried("no bcc")["r5"] == "r5 could not be tried: no bcc"
+
+
+@pytest.mark.parametrize(
+    ("rung_max", "rung", "why"),
+    [
+        ("r1", "r1", "rung_max is r1"),
+        ("r1d", "r1d", "rung_max is r1d"),
+        ("r2", "r2", "rung_max is r2"),
+        ("r3", "r2", UNKNOWN["r3"]),
+        ("r5", "r2", UNKNOWN["r3"]),
+    ],
+)
+def test_where_all_stand(rung_max: RungMax, rung: str, why: str) -> None:
+    assert ladder.node(rung_max, UNKNOWN) == (rung, why)
+
+
+@pytest.mark.parametrize(
+    ("rung_max", "acceleration", "hooks", "rung", "why"),
+    [
+        ("r5", "auto", True, "r2", ""),
+        ("r5", "off", True, "r1", "acceleration is off"),
+        ("r5", "r4", True, "r2", UNKNOWN["r4"]),
+        ("r5", "r5", False, "r2", UNKNOWN["r5"]),
+        ("r4", "r5", True, "r2", "r5 is asked for, and rung_max is r4"),
+        ("r1", "r5", True, "r1", "r5 is asked for, and rung_max is r1"),
+        ("r1d", "auto", True, "r1d", "rung_max is r1d"),
+        ("r1d", "auto", False, "r1", "r1d needs hooks, and it has none"),
+    ],
+)
+def test_where_a_workload_stands(
+    rung_max: RungMax, acceleration: str, hooks: bool, rung: str, why: str
+) -> None:
+    assert ladder.workload(rung_max, acceleration, hooks=hooks, refused=UNKNOWN) == (rung, why)
+
+
+def test_no_wish_is_met_by_more_than_there_is_or_is_allowed_and_each_unmet_one_has_a_reason() -> None:
+    for rung_max, wish, hooks in itertools.product(RUNGS, get_args(Acceleration), (True, False)):
+        stands = ladder.workload(rung_max, wish, hooks=hooks, refused=UNKNOWN)
+        assert allows(rung_max, stands.rung)
+        assert allows(HIGHEST, stands.rung)
+        assert bool(stands.why) == ((stands.rung, wish) != (HIGHEST, "auto"))
