@@ -206,5 +206,5 @@ class Relay:
             await trio.sleep(self._limits.sweep_s)
             now = time.monotonic()
             for flow, silence in list(self._flows.items()):
-                if silence.is_over(flow, now):
+                if now >= silence.look_at and silence.is_over(flow, now):
                     flow.cut(Outcome.IDLE)

@@ -3,19 +3,27 @@
 Nothing is paid for this when bytes move: a sweep compares the counts that the lanes keep anyway.
 """
 
+import math
+
 from meshtrio.forward.flow import Flow
 from meshtrio.forward.tcp import unacked_bytes
+
+LOOKS = 64
+"""How often a flow is looked at in the time of its patience: of 10,000 flows that wait for an hour each sweep
+would else look at all."""
 
 
 class Silence:
     """What the sweeps remember of one flow."""
 
-    __slots__ = ("_moved_bytes", "_patience_s", "_since", "_unacked_bytes")
+    __slots__ = ("_moved_bytes", "_patience_s", "_since", "_unacked_bytes", "look_at")
 
     def __init__(self, patience_s: float, now: float) -> None:
         """Begin at `now`. A patience of 0 or less never ends."""
         self._patience_s = patience_s
         self._since = now
+        self.look_at = now + patience_s / LOOKS if patience_s > 0 else math.inf
+        """When `is_over` may have something else to say than now."""
         self._moved_bytes = 0
         self._unacked_bytes = 0
 
@@ -26,6 +34,7 @@ class Silence:
         """
         if self._patience_s <= 0 or flow.dead is not None or flow.ending is not None:
             return False
+        self.look_at = now + self._patience_s / LOOKS
         moved_bytes = flow.sent_bytes + flow.received_bytes
         if moved_bytes != self._moved_bytes:
             self._since, self._moved_bytes = now, moved_bytes

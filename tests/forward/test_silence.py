@@ -1,11 +1,13 @@
 """When a silent flow ends."""
 
+import math
 import socket
 
 import pytest
 import trio
 
 from meshtrio.forward.flow import Ending
+from meshtrio.forward.silence import Silence
 from meshtrio.outcome import Outcome
 from tests.forward.carried import Carried, flow_bytes, running
 from tests.forward.peers import FIN, RESET, pattern, pour, read, write
@@ -28,6 +30,11 @@ async def test_silence_ends_as_idle(half_closed: bool) -> None:
             assert 0.15 < trio.current_time() - began < 1
             await flow.done.wait()
     assert flow.ending == Ending(Outcome.IDLE, len(SMALL), 0)
+
+
+@pytest.mark.parametrize(("patience_s", "wait_s"), [(64.0, 1.0), (0.0, math.inf), (-1.0, math.inf)])
+def test_it_is_looked_at_no_more_often_than_its_patience_asks_for(patience_s: float, wait_s: float) -> None:
+    assert Silence(patience_s, 10.0).look_at == 10.0 + wait_s
 
 
 async def test_traffic_either_way_keeps_a_flow_alive() -> None:
