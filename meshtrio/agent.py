@@ -108,7 +108,7 @@ class Agent:
                             for seat in parts.fleet.seats:
                                 await workers.start(parts.fleet.keep, seat)
                             await self._catch(workers, task_status)
-                            left = [await parts.registry.catch_no_more(w.spec.name) for w in parts.registry]
+                            left = await parts.registry.catch_nobody()
                             self._ending = workers.cancel_scope
                             self._drain()
                         for workload in left:

@@ -27,6 +27,8 @@ from meshtrio.outcome import Outcome
 READ_S = 0.2
 """How often ended connections are read if none fails. The hooks keep 8,192 of them: 40,000 a second are
 listed."""
+IDLE_S = 1.0
+"""The same while no service is direct and none has ended."""
 PAUSE_S = 0.02
 """How long others have their turn after reading, however many fail."""
 AT_ONCE = 2048
@@ -73,13 +75,16 @@ class DirectBook:
         with select.epoll() as woken:
             # Once for each failure. By level it would be readable as long as any end is unread.
             woken.register(self.maps.failing, select.EPOLLIN | select.EPOLLET)
+            wait_s = READ_S
             while True:
-                with trio.move_on_after(READ_S):
+                with trio.move_on_after(wait_s) as calm:
                     await trio.lowlevel.wait_readable(woken.fileno())
                 woken.poll(0)
-                while self.read() == AT_ONCE:
+                while (count := self.read()) == AT_ONCE:
                     await trio.lowlevel.checkpoint()
-                await trio.sleep(PAUSE_S)
+                wait_s = READ_S if count or self.maps.standing else IDLE_S
+                if not calm.cancelled_caught:
+                    await trio.sleep(PAUSE_S)
 
     def read(self) -> int:
         """Tell of connections that have ended, some at most; say how many."""

@@ -10,7 +10,7 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Set
 from pathlib import Path
 
 from meshtrio.intercept import bpf, cgroup
@@ -192,6 +192,13 @@ def remove_pins(folder: Path) -> None:
         for entry in folder.iterdir():
             entry.unlink(missing_ok=True)
         folder.rmdir()
+
+
+def remove_others(folders: Iterable[Path], known: Set[str]) -> None:
+    """Unpin what is in these folders, but for those of the names that are known."""
+    for folder in list(folders):
+        if folder.name not in known:
+            remove_pins(folder)
 
 
 def _drop(link: int, pinned: Path) -> None:

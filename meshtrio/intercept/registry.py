@@ -12,7 +12,7 @@ from pathlib import Path
 import trio
 
 from meshtrio.intercept import cgroup, nft
-from meshtrio.intercept.attachment import remove_pins
+from meshtrio.intercept.attachment import remove_others
 from meshtrio.intercept.catcher import UNDO_S, Catcher
 from meshtrio.intercept.cgroup import CgroupError
 from meshtrio.intercept.doors import DoorError
@@ -103,6 +103,15 @@ class Registry:
             write_list(self.list_path, list(self))
             return workload
 
+    async def catch_nobody(self) -> list[Workload]:
+        """Catch no new connection of anybody, and return who was caught. The list on disk is written once."""
+        path, self.list_path = self.list_path, None
+        try:
+            return [await self.catch_no_more(one.spec.name) for one in self]
+        finally:
+            self.list_path = path
+            write_list(path, list(self))
+
     async def remove(self, workload: Workload) -> bool:
         """Take away what is left of a workload that is caught no more. False: its cgroup is still in use."""
         async with self._changing:
@@ -118,9 +127,7 @@ class Registry:
                 if workload.made_cgroup and workload.cgroup is not None:
                     return await trio.to_thread.run_sync(cgroup.remove, workload.cgroup)
             finally:
-                left = self._leaving.pop(workload.spec.name, None)
-                if left is not None:
-                    left.set()
+                self._leaving.pop(workload.spec.name, trio.Event()).set()
             return True
 
     async def _name_free(self, name: str) -> None:
@@ -170,16 +177,10 @@ class Registry:
         await self._sweep(lost)
         self.list_path = path
         write_list(path, list(self))
-        known = {str(workload.id) for workload in self}
         kernel = self.catcher.kernel
         if kernel and kernel.pins:
-            for folder in list(pinned_folders(kernel.pins, "links")):
-                if folder.name not in known:
-                    remove_pins(folder)
-            sites = {str(number) for number in self._sites}
-            for folder in list(pinned_folders(kernel.pins, "netns")):
-                if folder.name not in sites:
-                    remove_pins(folder)
+            remove_others(pinned_folders(kernel.pins, "links"), {str(workload.id) for workload in self})
+            remove_others(pinned_folders(kernel.pins, "netns"), {str(number) for number in self._sites})
         return why
 
     async def _sweep(self, lost: list[Kept]) -> None:

@@ -70,6 +70,22 @@ async def test_a_workload_is_caught_until_it_is_removed(rung: str, kernel: Kerne
 
 
 @each_rung
+async def test_all_are_let_go_at_once_and_the_list_says_so(
+    rung: str, kernel: Kernel, place: Place, tmp_path: Path
+) -> None:
+    async with node(kernel, rung=rung) as made:
+        path = made.registry.list_path = tmp_path / "list"
+        shop = await made.registry.add(place.spec())
+        assert [one.spec.name for one in read_list(path)] == ["shop"]
+        assert await made.registry.catch_nobody() == [shop]
+        assert (len(made.registry), read_list(path), made.registry.list_path) == (0, [], path)
+        with place.space.bound(ELSEWHERE, 80):
+            assert place.caught(shop, ELSEWHERE) is None
+        assert await made.registry.remove(shop)
+        assert place.remains() == []
+
+
+@each_rung
 async def test_two_in_one_namespace_do_not_disturb_each_other(
     rung: str, kernel: Kernel, place: Place
 ) -> None:
