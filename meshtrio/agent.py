@@ -21,9 +21,8 @@ import msgspec
 import trio
 
 from meshtrio import control
-from meshtrio.admin.app import admin_app, close_route, control_app
-from meshtrio.admin.registration import file_token, registration_routes
-from meshtrio.admin.server import Sockets, open_sockets, serve
+from meshtrio.admin.server import Sockets, open_sockets
+from meshtrio.answering import answer
 from meshtrio.balance_answers import BalanceAnswers
 from meshtrio.breaker_answers import BreakerAnswers
 from meshtrio.catalog_answers import CatalogAnswers
@@ -79,7 +78,7 @@ class Agent:
         """Live until stopped. AdminError, KernelRefused or WorkloadError if it cannot begin."""
         parts = self.parts
         parts.began = time.monotonic()
-        config, registration = parts.config, parts.config.discovery.registration
+        config = parts.config
         sockets: Sockets | None = None
         with contextlib.ExitStack() as undo:
             undo.callback(parts.fleet.close)
@@ -92,11 +91,7 @@ class Agent:
                 undo.callback(parts.kernel.close)
             async with trio.open_nursery() as admin:
                 if sockets is not None:
-                    registrar, token_file = parts.sources.registering.registrar, registration.token_file
-                    with_token = registration_routes(registrar, file_token(token_file)) if token_file else ()
-                    await admin.start(serve, admin_app(self, with_token), sockets.admin)
-                    also = [*registration_routes(registrar, None), close_route(parts.direct.close)]
-                    await admin.start(serve, control_app(self, also), sockets.control)
+                    await answer(admin, self, parts, sockets)
                 async with trio.open_nursery() as identity:
                     await identity.start(self._upkeep.keep_identities)
                     async with trio.open_nursery() as discovery:

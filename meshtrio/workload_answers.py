@@ -1,7 +1,11 @@
 """Shell. What the agent says of one workload: where it is, how it is caught, how far it is accelerated."""
 
+import msgspec
+
 from meshtrio.accelerating import Accelerating
-from meshtrio.intercept.workload import Workload
+from meshtrio.intercept import nft
+from meshtrio.intercept.registry import Registry
+from meshtrio.intercept.workload import Workload, WorkloadError
 
 
 def described(one: Workload, accelerating: Accelerating) -> dict[str, object]:
@@ -28,4 +32,22 @@ def described(one: Workload, accelerating: Accelerating) -> dict[str, object]:
         "on_agent_loss": one.spec.on_agent_loss,
         "source_address": "caller" if one.site.transparent else "fixed",
         "pid": one.spec.pid,
+    }
+
+
+async def rules(registry: Registry, name: str) -> dict[str, object]:
+    """Return the rules of a workload in the kernel, each with what it has counted; none on eBPF.
+
+    In nat chains only the first packet of a connection is counted. WorkloadError if there is no such
+    workload, NftRefused if its rules cannot be read.
+    """
+    workload = registry.get(name)
+    if workload is None:
+        raise WorkloadError(f"workload {name} is not known")
+    if workload.rung != "nft":
+        return {"rung": workload.rung, "rules": []}
+    counted = await nft.counters(name, workload.site.descriptor)
+    return {
+        "rung": workload.rung,
+        "rules": [{"rule": rule, **msgspec.structs.asdict(count)} for rule, count in counted.items()],
     }

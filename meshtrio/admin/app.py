@@ -109,22 +109,6 @@ def control_app(answers: Answers, more: Sequence[Route] = ()) -> Router:
     return Router([*_reading(answers), *changing, *more])
 
 
-def close_route(close: Callable[[str], int]) -> Route:
-    """Make the route that ends direct connections; `close` gets a service ("namespace/name") or ip:port."""
-
-    async def answer(request: Request) -> Response:
-        wanted = request.query_params.get("to", "")
-        try:
-            return answer_json({"closed": close(wanted)})
-        except ValueError as wrong:
-            raise HTTPException(400, f"want a service (namespace/name) or ip:port: {wrong}") from wrong
-        except OSError as cannot:
-            why = "this kernel does not end connections of others (CONFIG_INET_DIAG_DESTROY)"
-            raise HTTPException(501, f"{why}: {cannot.strerror}") from cannot
-
-    return Route("/v1/connections", answer, methods=["DELETE"])
-
-
 _Text = Annotated[str, msgspec.Meta(pattern=r"^[^\x00]*\Z")]
 
 

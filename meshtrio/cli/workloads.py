@@ -1,6 +1,7 @@
 """Shell. `meshtrio workloads`: which are caught; add one, remove one. The agent does it, not we."""
 
 from typing import Any, get_args
+from urllib.parse import quote
 
 import click
 
@@ -8,7 +9,8 @@ from meshtrio.cli.complaint import Code, Complaint
 from meshtrio.cli.control_client import Control
 from meshtrio.cli.name import wrong_name
 from meshtrio.cli.options import ACCELERATION, PORT, absolute, control_option, control_path, json_option
-from meshtrio.cli.screen import show_json
+from meshtrio.cli.screen import show_json, show_table
+from meshtrio.cli.words import octets
 from meshtrio.cli.workload_rows import note_unmet, show_workloads
 from meshtrio.config.kinds import Acceleration
 
@@ -26,6 +28,7 @@ Examples:
       "source_address": "fixed", "pid": 0}]
   meshtrio workloads add db --cgroup /sys/fs/cgroup/system.slice/postgresql.service --port 5432
   meshtrio workloads add pod-1 --netns /run/netns/pod-1
+  meshtrio workloads rules db             # on nf_tables: what each rule has counted
   meshtrio workloads remove db
 """
 
@@ -110,6 +113,26 @@ def remove(above: str | None, name: str, control: str | None, as_json: bool) -> 
         show_json(removed)
     else:
         click.echo(f"{name} is caught no more")
+
+
+@workloads.command()
+@click.argument("name")
+@control_option
+@json_option
+@click.pass_obj
+def rules(above: str | None, name: str, control: str | None, as_json: bool) -> None:
+    """Show the rules of a workload on nf_tables, and what each has counted.
+
+    A rule that redirects counts the first packet of each connection.
+    """
+    told = Control(control_path(control or above)).get(f"/v1/workloads/{quote(name, safe='')}/rules")
+    if as_json:
+        show_json(told)
+    elif told["rung"] != "nft":
+        click.echo(f"{name} is caught by {told['rung']}; `meshtrio status` shows what its hooks have decided")
+    else:
+        rows = [(one["rule"], one["packets"], octets(one["octets"])) for one in told["rules"]]
+        show_table(("RULE", "PACKETS", "BYTES"), rows)
 
 
 def _refuse_wrong(*labels: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 import trio
 import trio.lowlevel
 
-from meshtrio.admin.app import BODY_BYTES, Answers, admin_app, close_route, control_app
+from meshtrio.admin.app import BODY_BYTES, Answers, admin_app, control_app
 from meshtrio.admin.server import serve
 from meshtrio.balance_answers import BalanceAnswers
 from meshtrio.breaker_answers import BreakerAnswers
@@ -341,25 +341,3 @@ async def test_a_client_that_goes_away_amid_its_body_is_no_bug(
     assert (await control.ask("GET", "/healthz")).status == 200
     assert agent.added == []
     assert caplog.records == []
-
-
-async def test_direct_connections_are_closed_by_the_control_socket(
-    agent: Agent, nursery: trio.Nursery
-) -> None:
-    said: list[str] = []
-
-    def close(to: str) -> int:
-        said.append(to)
-        if to == "web":
-            raise ValueError("'web' is not ip:port")
-        if to == "x/y":
-            raise OSError(95, "Operation not supported")
-        return 3
-
-    async for client in serving(control_app(agent, [close_route(close)]), nursery):
-        reply = await client.ask("DELETE", "/v1/connections?to=shop%2Forders")
-        assert (reply.status, reply.json) == (200, {"closed": 3})
-        (await client.ask("DELETE", "/v1/connections?to=web")).refuses(400, "'web' is not ip:port")
-        (await client.ask("DELETE", "/v1/connections?to=x/y")).refuses(501, "CONFIG_INET_DIAG_DESTROY")
-        assert said == ["shop/orders", "web", "x/y"]
-        assert (await client.ask("GET", "/v1/connections")).status == 200

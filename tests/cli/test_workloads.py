@@ -11,6 +11,7 @@ from meshtrio.cli.control_client import Control
 from meshtrio.cli.main import main
 from meshtrio.intercept import cgroup
 from tests.cli.conftest import Run
+from tests.support.namespace import Namespace
 
 NAME = f"cli-box-{os.getpid()}"
 
@@ -75,6 +76,35 @@ def test_one_comes_and_goes(run: Run, agent: Control) -> None:
     gone = run("workloads", "remove", NAME, "--json")
     assert (gone.returncode, gone.stdout) == (1, b"")
     assert json.loads(run("workloads", "--json").stdout) == []
+
+
+@pytest.mark.world
+def test_rules_are_shown_with_what_they_have_counted(run: Run, agent: Control) -> None:
+    pod = f"cli-pod-{os.getpid()}"
+    with Namespace() as space:
+        space.route_everything()
+        path = f"/proc/{os.getpid()}/task/{space.tid}/ns/net"
+        assert run("workloads", "add", pod, "--netns", path).returncode == 0
+        before = counted(run, pod)
+        with space.tcp_socket() as caller:
+            caller.settimeout(5)
+            caller.connect(("10.9.8.7", 81))  # a door of ours answers, whoever is behind it
+        after = counted(run, pod)
+        grown = {rule for rule, packets in after.items() if packets > before[rule]}
+        assert any(rule.startswith("outbound") for rule in grown), grown
+        assert "RULE" in run("workloads", "rules", pod).stdout.decode()
+        assert run("workloads", "remove", pod).returncode == 0
+    gone = run("workloads", "rules", pod)
+    assert (gone.returncode, gone.stderr) == (1, f"meshtrio: workload {pod} is not known\n".encode())
+    assert run("workloads", "add", NAME).returncode == 0
+    assert f"{NAME} is caught by ebpf; `meshtrio status`" in run("workloads", "rules", NAME).stdout.decode()
+    assert run("workloads", "remove", NAME).returncode == 0
+
+
+def counted(run: Run, name: str) -> dict[str, int]:
+    told = json.loads(run("workloads", "rules", name, "--json").stdout)
+    assert told["rung"] == "nft"
+    return {one["rule"]: one["packets"] for one in told["rules"]}
 
 
 @pytest.mark.world
