@@ -56,7 +56,7 @@ class BulkLane(Lane):
                 self._splice_through(pipe)
                 return
         before = self.moved_bytes
-        super().pump()
+        self._move()
         self.bulk = self.moved_bytes - before >= self.bench.limits.bulk_bytes
 
     def flush(self) -> None:
@@ -90,8 +90,7 @@ class BulkLane(Lane):
                 if self._stands_at_mark():
                     super().pump()
                     return
-                self.way = self.on_nothing
-                self._finish()
+                self._end()
                 return
             self.bulk = got >= self.bench.limits.pressed_bytes  # else many small pieces: copying is cheaper
             pipe.count = got

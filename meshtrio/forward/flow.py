@@ -29,7 +29,7 @@ import msgspec
 from meshtrio.forward.bulk_lane import BulkLane
 from meshtrio.forward.lane import Lane, Way
 from meshtrio.forward.sealed import Sealed
-from meshtrio.forward.sealed_lane import SealedLane
+from meshtrio.forward.sealed_lane import SealedLane, SealingLane
 from meshtrio.forward.tcp import arm_reset, close_cleanly, unacked_bytes
 from meshtrio.forward.workbench import Workbench
 from meshtrio.outcome import Outcome
@@ -149,7 +149,7 @@ class Flow:
         The flow must be over, and no call into it may be under way. Its counts and its ending stay.
         """
         for lane in (self.client_lane, self.upstream_lane):
-            del lane.back, lane.flow, lane.receive, lane.send
+            del lane.back, lane.flow, lane.tools
 
     def _over(self, outcome: Outcome) -> None:
         if self.ending is not None:
@@ -173,4 +173,4 @@ def _lane(
         return SealedLane(flow, source, sink, bench=bench)
     if isinstance(sink, socket.socket):
         return BulkLane(flow, source, sink, bench=bench)
-    return Lane(flow, source, sink, bench=bench)
+    return SealingLane(flow, source, sink, bench=bench)

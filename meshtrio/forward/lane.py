@@ -71,7 +71,7 @@ class Lane:
 
     __slots__ = (
         "back", "bench", "eager", "flow", "held", "held_flags", "moved_bytes", "on_nothing",
-        "queued", "read_bytes", "receive", "send", "sink", "source", "urgent", "watch", "way",
+        "queued", "read_bytes", "sink", "source", "tools", "urgent", "watch", "way",
     )  # fmt: skip
     back: "Lane"
 
@@ -80,7 +80,8 @@ class Lane:
     ) -> None:
         self.flow, self.source, self.sink = flow, source, sink
         self.bench = bench
-        self.receive, self.send = source.recv_into, sink.send
+        self.tools = source.recv_into, sink.send, bench.scratch
+        """What each turn needs, in one piece."""
         self.moved_bytes = 0
         self.held: memoryview | None = None
         """What the sink did not take. Nothing is read while this waits: that is the back-pressure."""
@@ -117,25 +118,24 @@ class Lane:
 
     def pump(self) -> None:
         """Move bytes until the source is empty, the sink is full, or the turn is over."""
-        if self.way is not OPEN or self.held is not None:
-            return
-        bench, receive = self.bench, self.receive
-        scratch, left = bench.scratch, bench.limits.turn_bytes
+        if self.way is OPEN and self.held is None:
+            self._move()
+
+    def _move(self, spent: int = 0) -> None:
+        """Move bytes for what is left of a turn."""
+        bench, (receive, _, scratch) = self.bench, self.tools
+        left = bench.limits.turn_bytes - spent
         while left > 0:
             if self.urgent and not self._pass_urgent():
                 return
             asked = self.read_bytes
             try:
                 got = receive(scratch, asked)
-            except BlockingIOError:
-                return
-            except OSError:
-                self.way = Way.SPENT
-                self.flow.died(self, error_taken=True)
+            except OSError as why:
+                self._cannot_read(why)
                 return
             if not got:
-                self.way = self.on_nothing
-                self._finish()
+                self._end()
                 return
             chunk = scratch[:got]
             if self.watch is not None and self.watch(bytes(chunk)):
@@ -169,17 +169,10 @@ class Lane:
 
     def _put(self, chunk: memoryview, flags: int = 0) -> bool:
         """Give the chunk to the sink. False: the sink is full and the rest is held, or it is dead."""
-        send = self.send
         try:
-            put = send(chunk, flags) if flags else send(chunk)
-        except BlockingIOError:
-            put = 0
-        except Owing:
-            self.moved_bytes += len(chunk)
-            self._wait_for_room(_NOTHING, 0)
-            return False
-        except OSError as wrong:
-            self.flow.died(self.back, error_taken=wrong.errno != errno.EPIPE)
+            put = self.sink.send(chunk, flags)
+        except (OSError, Owing) as why:
+            self._cannot_put(chunk, flags, why)
             return False
         self.moved_bytes += put
         if put == len(chunk):
@@ -187,9 +180,30 @@ class Lane:
         self._wait_for_room(memoryview(bytes(chunk[put:])), flags)
         return False
 
+    def _cannot_put(self, chunk: memoryview, flags: int, why: OSError | Owing) -> None:
+        """Act on what the sink raised when it was given the chunk: it is full, or dead."""
+        if isinstance(why, Owing):
+            self.moved_bytes += len(chunk)
+            self._wait_for_room(_NOTHING, 0)
+        elif isinstance(why, BlockingIOError):
+            self._wait_for_room(memoryview(bytes(chunk)), flags)
+        else:
+            self.flow.died(self.back, error_taken=why.errno != errno.EPIPE)
+
+    def _cannot_read(self, why: OSError) -> None:
+        """Act on what a read of the source raised: it is empty, or dead."""
+        if not isinstance(why, BlockingIOError):
+            self.way = Way.SPENT
+            self.flow.died(self, error_taken=True)
+
     def _wait_for_room(self, held: memoryview, flags: int) -> None:
         self.held, self.held_flags = held, flags
         self.read_bytes = min(self.bench.limits.pressed_bytes, self.read_bytes)
+
+    def _end(self) -> None:
+        """Act on a read of nothing."""
+        self.way = self.on_nothing
+        self._finish()
 
     def _finish(self) -> None:
         """Pass on the FIN if one is owed, and see whether the flow is over."""

@@ -23,7 +23,6 @@ RECORD_BYTES = 17 * 1024
 PIECE_BYTES = 2 * 16_384
 """How much goes through a BIO at once, for a BIO never gives memory back."""
 CIPHER_BYTES = 262_144
-LEAST_BYTES = 1024
 OWED_BYTES = 1 << 20
 """Full: the other side makes us answer (KeyUpdate) and reads no answer. That ends the connection."""
 
@@ -42,8 +41,8 @@ class Sealed:
     """
 
     __slots__ = (
-        "_end", "_give", "_incoming", "_learn", "_outgoing", "_read", "_ready", "_receive", "_said_goodbye",
-        "_send", "_session", "_sock", "_take", "_write", "more", "owed",
+        "_end", "_incoming", "_learn", "_outgoing", "_reading", "_ready", "_said_goodbye", "_session",
+        "_sock", "_writing", "more", "owed",
     )  # fmt: skip
 
     def __init__(
@@ -60,10 +59,9 @@ class Sealed:
         self._sock, self._session, self._learn = sock, session, learn
         self._incoming, self._outgoing = bios
         inner = session._sslobj  # type: ignore[attr-defined]  # a SSLObject only passes on: 2 * 0.2 us
-        self._read: Callable[[int, memoryview], int] = inner.read
-        self._write: Callable[[bytes | memoryview], int] = inner.write
-        self._receive, self._send = sock.recv_into, sock.send
-        self._take, self._give = self._incoming.write, self._outgoing.read
+        # In one piece each: every chunk needs all three, and one look-up costs what the unpacking does.
+        self._reading = sock.recv_into, self._incoming.write, inner.read
+        self._writing = inner.write, self._outgoing.read, sock.send
         self.owed = b""
         """Ciphertext that the kernel did not take."""
         self._ready = bytearray()
@@ -79,56 +77,58 @@ class Sealed:
         """Something can be read of which the kernel will not speak, or has spoken already."""
 
     def recv_into(self, buffer: memoryview, nbytes: int) -> int:
-        """Read once from the kernel, about `nbytes` of ciphertext; give what all of it means.
+        """Read once from the kernel, `nbytes` (up to CIPHER_BYTES) of ciphertext; give what all of it means.
 
         That may be more than `nbytes`, and is never more than the buffer holds. 0 is the other side's end of
         the stream. Whether there is more to read says `more`. Raises as a socket does.
         """
         if self.more and (self._ready or self._end is not None):
             return self._serve(buffer)
-        asked, receive = len(buffer) - RECORD_BYTES, self._receive
-        if asked > nbytes:
-            asked = nbytes
-        if not LEAST_BYTES <= asked <= CIPHER_BYTES:
-            asked = min(nbytes, max(asked, LEAST_BYTES), CIPHER_BYTES)
+        receive, take, read = self._reading
         while True:
-            got = receive(_cipher, asked)
+            got = receive(_cipher, nbytes)
             if not got:
                 self._end = "FIN without close_notify"
                 raise ConnectionResetError(self._end)
-            filled = 0
-            if got <= PIECE_BYTES:
-                self._take(_cipher[:got])
-                filled = self._decrypt(buffer, 0)
+            self.more, filled = got == nbytes, 0
+            if got <= PIECE_BYTES <= len(buffer):
+                take(_cipher[:got])
+                try:  # as `_decrypt`, without the call: nearly always there is one record, and nothing else
+                    filled = read(RECORD_BYTES, buffer)
+                    if not filled or self._incoming.pending:
+                        filled = self._decrypt(buffer, filled)
+                except ssl.SSLError as why:
+                    self._cannot_read(why)
             else:
                 for at in range(0, got, PIECE_BYTES):
-                    self._take(_cipher[at : min(at + PIECE_BYTES, got)])
+                    take(_cipher[at : min(at + PIECE_BYTES, got)])
                     filled = self._decrypt(buffer, filled)
             if self._outgoing.pending:
                 self._answer()
             if self._learn is not None:
                 learn, self._learn = self._learn, None
                 learn()
-            self.more = not (got != asked and self._end is None and not self._ready)
             if filled:
                 return filled
             if self._ready or self._end is not None:
                 return self._serve(buffer)
-            if got < asked:
+            if got < nbytes:
                 raise BlockingIOError
 
     def send(self, chunk: bytes | memoryview, flags: int = 0) -> int:
         """Encrypt all of the chunk, and send. BlockingIOError: nothing was taken. Owing: see there."""
         if self.owed and not self.flush():
-            if chunk:
-                raise BlockingIOError
-            raise Owing
-        size = len(chunk)
-        if size > PIECE_BYTES:
-            return self._send_pieces(memoryview(chunk))
+            raise BlockingIOError if chunk else Owing
+        size, (write, give, send) = len(chunk), self._writing
         if not size:
             return 0
-        ciphertext, send = self._encrypt(chunk), self._send
+        try:
+            if size > PIECE_BYTES:
+                return self._send_pieces(memoryview(chunk))
+            write(chunk)
+        except ssl.SSLError as wrong:
+            raise ConnectionResetError(str(wrong)) from wrong
+        ciphertext = give()
         try:
             gone = send(ciphertext)
         except BlockingIOError:
@@ -142,7 +142,7 @@ class Sealed:
         """Send ciphertext that is owed. True: all of it has gone."""
         if self.owed:
             with contextlib.suppress(BlockingIOError):
-                self.owed = self.owed[self._send(self.owed) :]
+                self.owed = self.owed[self._sock.send(self.owed) :]
         return not self.owed
 
     def shutdown(self, how: int) -> None:
@@ -157,7 +157,7 @@ class Sealed:
                 pass  # the second SSL_shutdown, see above: the other direction is still open
             except ssl.SSLError as wrong:
                 raise ConnectionResetError(str(wrong)) from wrong
-            self.owed += self._give()
+            self.owed += self._outgoing.read()
         if not self.flush():
             raise Owing
         self._sock.shutdown(socket.SHUT_WR)
@@ -190,27 +190,30 @@ class Sealed:
 
     def _decrypt(self, buffer: memoryview, filled: int) -> int:
         """Decrypt what is in the BIO, into the buffer, and into `_ready` what the buffer has no room for."""
-        incoming, read, fits = self._incoming, self._read, len(buffer) - RECORD_BYTES
+        read = self._reading[2]
         try:
             while self._end is None:
-                if filled <= fits:
+                if filled <= len(buffer) - RECORD_BYTES:
                     got = read(RECORD_BYTES, buffer[filled:] if filled else buffer)
                     filled += got
                 else:
                     spare = memoryview(bytearray(RECORD_BYTES))
                     got = read(RECORD_BYTES, spare)
                     self._ready += spare[:got]
+                    self.more = True
                 if not got:
-                    self._end = ""
-                elif not incoming.pending:
+                    self._end, self.more = "", True
+                elif not self._incoming.pending:
                     break
-        except ssl.SSLWantReadError:
-            pass  # the rest is no whole record, and OpenSSL has taken it
-        except ssl.SSLZeroReturnError:
-            self._end = ""  # so it says close_notify once ours has gone
         except ssl.SSLError as why:
-            self._end = str(why)
+            self._cannot_read(why)
         return filled
+
+    def _cannot_read(self, why: ssl.SSLError) -> None:
+        # WantRead: the rest is no whole record, and OpenSSL has taken it.
+        if not isinstance(why, ssl.SSLWantReadError):
+            # ZeroReturn: so it says close_notify once ours has gone.
+            self._end, self.more = "" if isinstance(why, ssl.SSLZeroReturnError) else str(why), True
 
     def _serve(self, buffer: memoryview) -> int:
         if self._end and not self._ready:
@@ -221,24 +224,20 @@ class Sealed:
         self.more = True
         return got
 
-    def _encrypt(self, chunk: bytes | memoryview) -> bytes:
-        try:
-            self._write(chunk)
-        except ssl.SSLError as wrong:
-            raise ConnectionResetError(str(wrong)) from wrong
-        return self._give()
-
     def _answer(self) -> None:
         """Send what reading made TLS say: KeyUpdate, an alert, a server's tickets."""
-        self.owed += self._give()
+        self.owed += self._outgoing.read()
         # A dead socket shows at the next call: what was read with this came before that.
         with contextlib.suppress(OSError):
             self.flush()
         if len(self.owed) > OWED_BYTES and self._end is None:
-            self._end = "the other side reads no answers"
+            self._end, self.more = "the other side reads no answers", True
 
     def _send_pieces(self, chunk: memoryview) -> int:
-        parts = [self._encrypt(chunk[at : at + PIECE_BYTES]) for at in range(0, len(chunk), PIECE_BYTES)]
+        parts, (write, give, _) = [], self._writing
+        for at in range(0, len(chunk), PIECE_BYTES):
+            write(chunk[at : at + PIECE_BYTES])
+            parts.append(give())
         try:
             gone = self._sock.sendmsg(parts)
         except BlockingIOError:

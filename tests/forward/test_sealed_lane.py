@@ -1,17 +1,21 @@
 """The table of ends, line by line, with TLS on the way: over one sealed hop and over two."""
 
+import contextlib
+import select
 import socket
+from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
 import pytest
 import trio
 
-from meshtrio.forward.flow import Ending
+from meshtrio.forward.flow import Ending, Flow
+from meshtrio.forward.lane import Way
 from meshtrio.forward.relay import Relay
 from meshtrio.forward.sealed import Sealed
-from meshtrio.forward.workbench import RelayLimits
+from meshtrio.forward.workbench import RelayLimits, Workbench
 from meshtrio.outcome import Outcome
-from tests.forward.peers import FIN, RESET, abort, direct, pair, read, write
+from tests.forward.peers import FIN, RESET, abort, connected, direct, pair, read, write
 from tests.forward.scenarios import (
     A_RESETS,
     ANY_RESET,
@@ -229,3 +233,116 @@ async def test_small_chunks_keep_the_rest_of_a_record() -> None:
         seen, endings = await through(way, talk, a_is_client=True, limits=limits)
         assert seen == (True, (b"", FIN), (b"", FIN))
         assert {ending.outcome for ending in endings} == {Outcome.CARRIED}
+
+
+USUAL = select.EPOLLIN | select.EPOLLOUT
+TIGHT = RelayLimits(chunk_bytes=4096, pressed_bytes=1024, turn_bytes=16_384, turn_reads=4)
+EITHER = pytest.mark.parametrize("into_tls", [True, False])
+
+
+class ByHand(NamedTuple):
+    """One flow with TLS on one side, whose client lane gets its events from the test."""
+
+    bench: Workbench
+    flow: Flow
+    client: End
+    server: End
+
+    def turn(self, mask: int) -> None:
+        """Let the client lane hear this, and take all the turns that follow."""
+        self.flow.client_lane.happened(mask)
+        while self.bench.again:
+            self.bench.again.clear()
+            self.flow.client_lane.go_on()
+
+    def received(self) -> bytes:
+        """Take all that has arrived at the server."""
+        buffer, got = memoryview(bytearray(300_000)), b""
+        with contextlib.suppress(BlockingIOError):
+            while count := self.server.recv_into(buffer, 200_000):
+                got += buffer[:count]
+        return got
+
+
+@contextlib.asynccontextmanager
+async def by_hand(*, into_tls: bool) -> AsyncIterator[ByHand]:
+    dialling, dialled = await secured(RING)
+    app, ours = connected(socket.AF_INET)
+    for end in (dialling.end, dialled.end):
+        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    bench = Workbench(TIGHT)
+    if into_tls:
+        flow = Flow(ours, dialling.end, bench=bench, heed=lambda flow: None)
+        hand = ByHand(bench, flow, app, dialled.end)
+    else:
+        flow = Flow(dialled.end, ours, bench=bench, heed=lambda flow: None)
+        hand = ByHand(bench, flow, dialling.end, app)
+    yield hand
+    flow.cut()
+    app.close()
+    (dialled if into_tls else dialling).end.close()
+
+
+@EITHER
+async def test_a_turn_that_began_the_short_way_is_as_long_as_any(into_tls: bool) -> None:
+    data = HUGE[:40_000]
+    async with by_hand(into_tls=into_tls) as hand:
+        lane = hand.flow.client_lane
+        hand.client.send(data)
+        lane.happened(USUAL)
+        assert hand.bench.again == [lane]
+        assert lane.moved_bytes == TIGHT.turn_bytes
+        lane.happened(USUAL)  # it has its place in the list already
+        assert hand.bench.again == [lane]
+        hand.bench.again.clear()
+        lane.go_on()
+        hand.turn(USUAL)
+        assert hand.received() == data
+        hand.client.send(data[:1000])
+        lane.happened(USUAL)
+        assert hand.received() == data[:1000]
+        assert hand.bench.again == []
+
+
+@EITHER
+async def test_the_short_way_meets_the_end(into_tls: bool) -> None:
+    """FIN and RST can come between epoll's word, which does not tell of them then, and our read."""
+    async with by_hand(into_tls=into_tls) as hand:
+        lane = hand.flow.client_lane
+        hand.client.shutdown(socket.SHUT_WR)
+        lane.happened(USUAL)
+        assert lane.way is Way.SHUT
+    async with by_hand(into_tls=into_tls) as hand:
+        lane = hand.flow.client_lane
+        lane.happened(USUAL)  # nothing is there
+        ways = [lane.way]
+        hand.client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        hand.client.close()
+        lane.happened(USUAL)
+        assert [*ways, lane.way] == [Way.OPEN, Way.SPENT]
+        assert hand.flow.ending is not None
+        assert hand.flow.ending.outcome is Outcome.CLIENT_RESET
+
+
+@EITHER
+async def test_what_a_full_sink_did_not_take_waits(into_tls: bool) -> None:
+    async with by_hand(into_tls=into_tls) as hand:
+        lane, gone = hand.flow.client_lane, 0
+        lane.sink.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+        while lane.held is None:
+            gone += hand.client.send(HUGE[gone : gone + 3000])
+            hand.turn(USUAL)
+        moved = lane.moved_bytes
+        for _ in range(2):
+            gone += hand.client.send(HUGE[gone : gone + 1000])
+            lane.happened(USUAL)
+        assert lane.moved_bytes == moved
+        got, waits = b"", 0
+        while len(got) < gone and waits < 2000:
+            got += hand.received()
+            hand.flow.upstream_lane.happened(select.EPOLLOUT)
+            hand.turn(USUAL)
+            await trio.sleep(0.001)  # the sink's kernel waits for acknowledgements
+            waits += 1
+        assert got == HUGE[:gone]
+        assert lane.moved_bytes == gone
