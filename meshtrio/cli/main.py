@@ -13,26 +13,8 @@ from typing import Any
 import click
 
 from meshtrio import __version__
-from meshtrio.cli.agent import agent
-from meshtrio.cli.balance import balance
-from meshtrio.cli.bench import bench
-from meshtrio.cli.breaker import breaker
-from meshtrio.cli.ca import ca
-from meshtrio.cli.certs import certs
-from meshtrio.cli.check import check
-from meshtrio.cli.cleanup import cleanup
 from meshtrio.cli.complaint import Code, Complaint, complaint_of, error_lines
-from meshtrio.cli.config import config
-from meshtrio.cli.connections import connections
-from meshtrio.cli.demo import demo
-from meshtrio.cli.discovery import discovery
-from meshtrio.cli.endpoints import endpoints
-from meshtrio.cli.exec import exec_
-from meshtrio.cli.policy import policy
-from meshtrio.cli.services import services
-from meshtrio.cli.status import status
-from meshtrio.cli.workloads import workloads
-from meshtrio.config.environ import environment
+from meshtrio.cli.subcommands import Subcommands
 
 HELP = """A service-mesh data plane: eBPF catches the connections of unmodified programs, and a trio
 program decides where they go.
@@ -107,12 +89,15 @@ def _told(failure: BaseException, *, debug: bool) -> Code:
 
 def _debugging(words: Sequence[str]) -> bool:
     """Say whether a trace is wanted: by --debug before the subcommand, or by MESHTRIO_DEBUG."""
+    from meshtrio.config.environ import environment  # the whole configuration, for those who fail only
+
     flags = itertools.takewhile(lambda word: word.startswith("-"), words)
     return "--debug" in flags or environment().get("MESHTRIO_DEBUG", "") not in ("", "0")
 
 
 @click.group(
     cls=Meshtrio,
+    commands=Subcommands(),
     help=HELP,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
@@ -123,10 +108,3 @@ def main(ctx: click.Context, debug: bool) -> None:
     """See HELP."""
     if os.environ.get("NO_COLOR"):  # noqa: TID251  everybody's convention, no setting of ours
         ctx.color = False
-
-
-for command in (
-    *(agent, exec_, status, connections, services, endpoints, balance, breaker, discovery),
-    *(certs, workloads, policy, check, config, ca, cleanup, demo, bench),
-):
-    main.add_command(command)

@@ -49,6 +49,17 @@ Examples:
   meshtrio workloads add job --json
 """
 
+RULES_HELP = """Show the rules of a workload on nf_tables, and what each has counted.
+
+A rule that redirects counts the first packet of each connection.
+
+\b
+Examples:
+  meshtrio workloads rules pod-1
+  meshtrio workloads rules pod-1 --json
+    {"rung": "nft", "rules": [{"rule": "outbound_workload: redirected", "packets": 2, "octets": 120}]}
+"""
+
 
 @click.group("workloads", help=HELP, short_help="List, add, remove workloads.", invoke_without_command=True)
 @control_option
@@ -115,16 +126,13 @@ def remove(above: str | None, name: str, control: str | None, as_json: bool) -> 
         click.echo(f"{name} is caught no more")
 
 
-@workloads.command()
+@workloads.command(help=RULES_HELP)
 @click.argument("name")
 @control_option
 @json_option
 @click.pass_obj
 def rules(above: str | None, name: str, control: str | None, as_json: bool) -> None:
-    """Show the rules of a workload on nf_tables, and what each has counted.
-
-    A rule that redirects counts the first packet of each connection.
-    """
+    """See RULES_HELP."""
     told = Control(control_path(control or above)).get(f"/v1/workloads/{quote(name, safe='')}/rules")
     if as_json:
         show_json(told)
