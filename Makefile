@@ -13,7 +13,7 @@ PY := .venv/bin/python
 PYTEST := $(PY) -m pytest
 ARGS ?=
 # Tests run in this many processes; 0 is this one alone. tests/support/parts.py says how they are divided.
-PARTS ?= 3
+PARTS ?= 4
 IN_PARTS := --numprocesses $(PARTS) --dist loadfile
 SECONDS_EACH := $(if $(SECONDS),$(SECONDS),30)
 
