@@ -26,7 +26,7 @@ def leavings(stage: Stage) -> list[str]:
     return [*processes, *(str(path) for path in (stage.folder, stage.pins) if path.exists())]
 
 
-@pytest.mark.parametrize("with_nginx", [True, False])
+@pytest.mark.parametrize("with_nginx", [True, pytest.param(False, marks=pytest.mark.soak)])
 async def test_three_servers_and_an_agent(with_nginx: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not with_nginx:
         monkeypatch.setattr(players, "nginx", lambda: None)
@@ -52,7 +52,7 @@ async def test_three_servers_and_an_agent(with_nginx: bool, monkeypatch: pytest.
     assert stage.agent is not None and stage.agent.returncode == 0
 
 
-@pytest.mark.parametrize("with_curl", [True, False])
+@pytest.mark.parametrize("with_curl", [pytest.param(True, marks=pytest.mark.soak), False])
 async def test_what_is_changed_is_known(with_curl: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     async with staged("ebpf") as stage:
         which = shutil.which

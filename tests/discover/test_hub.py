@@ -368,8 +368,10 @@ async def test_who_asks_for_a_service_meanwhile_hears_the_last_word_of_it(
     for key in ("default/s0", f"default/s{many - 1}"):
         hub.asked(key)
         assert listener.last(key) == hub.merge.merged(key)
+    told = len(listener.heard)
+    assert told in (1, 2), "both may be in the half that is merged"
     hub.asked("default/s0")
-    assert len(listener.heard) == 2, "what is published already is not published again"
+    assert len(listener.heard) == told, "what is published already is not published again"
     await trio.sleep(1)
     assert len(listener.heard[-1][1]) == many
 

@@ -1,4 +1,4 @@
-"""Shell. The fuzz runners in small: a thousand fixed inputs each, and a parser that is broken on purpose."""
+"""Shell. The fuzz runners in small: some hundred inputs each, and a parser that is broken on purpose."""
 
 import random
 
@@ -12,7 +12,7 @@ from tests.fuzz.runners import RUNNERS, Runner
 @pytest.mark.parametrize("runner", RUNNERS, ids=lambda runner: runner.name)
 def test_the_invariant_holds(runner: Runner) -> None:
     luck = random.Random(2024)
-    inputs = [*runner.seeds, *(mutated(runner.seeds, runner.words, luck) for _ in range(1000))]
+    inputs = [*runner.seeds, *(mutated(runner.seeds, runner.words, luck) for _ in range(400))]
     for data in inputs:
         assert broken(runner, data) == "", data[:200]
 
