@@ -38,6 +38,7 @@ FORMS = (
     "orders.mesh",
     "Orders.DEFAULT.mesh",
 )
+HOSTS = Path("/etc/hosts")
 SERVED, ELSEWHERE = "10.1.1.1", "10.1.9.9"
 NODE = (
     "const dns = require('dns'), http = require('http');"
@@ -126,6 +127,14 @@ def test_getent_finds_its_addresses(made: Scene) -> None:
     found = {line.split()[0] for line in said if "STREAM" in line}
     assert found == set(made.mesh.ask("GET", "/v1/services/default/orders").body["vips"])
     assert sum("STREAM" in line for line in said) == 2 * len(FORMS)
+
+
+def test_names_of_the_machine_s_own_file_come_from_there_and_it_stays_as_it_is(made: Scene) -> None:
+    before = HOSTS.read_bytes()
+    at = next(line.split() for line in before.decode().splitlines() if line.startswith("127."))
+    assert {line.split()[0] for line in made.run("getent", "ahostsv4", at[1]).splitlines()} == {at[0]}
+    assert made.run("getent", "hosts", "orders.mesh")
+    assert HOSTS.read_bytes() == before
 
 
 def test_python_reaches_it(made: Scene) -> None:
