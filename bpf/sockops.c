@@ -34,7 +34,8 @@ int sockops(struct bpf_sock_ops *ctx)
 	}
 	if (!connecting && !failed)
 		return 1;
-	struct place place = { .netns = flow->netns };
+	struct place place = { .netns = flow->netns,
+			       .door = bpf_htons((__u16)bpf_ntohl(ctx->remote_port)) };
 	source_of(ctx, &place.addr);
 	if (failed) {
 		destinations.delete(&place);

@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#define LAYOUT_VERSION 6
+#define LAYOUT_VERSION 7
 #define HEARTBEAT_STALE_NS 3000000000ULL
 #define BEAT_OF_DOORS 0		/* slots of `heartbeat`: who serves the doors, */
 #define BEAT_OF_RESOLVER 1	/* and who answers queries for names */
@@ -20,7 +20,8 @@ struct addr {
 struct place {
 	__u64 netns;
 	struct addr addr;
-	__u8 pad[6];
+	__be16 door;	/* in `destinations`: to which port of ours; two doors may be dialled from one port */
+	__u8 pad[4];
 };
 
 /* A port in one network namespace, host order. */

@@ -17,7 +17,7 @@ BPF_SK_STORAGE(flows, struct flow);
 /* What a bound socket of a workload counts in `ports`. Freed with the socket. */
 BPF_SK_STORAGE(bindings, struct bound);
 
-/* Source of a redirected connection -> what it dialled. The worker takes the entry out when it
+/* Source and door of a redirected connection -> what it dialled. The worker takes the entry out when it
  * accepts. LRU, so that entries of connections that nobody accepted (a killed worker) are the ones
  * that go; if one that is wanted goes, the worker refuses that connection (no_destination). */
 BPF_TABLE("lru_hash", struct place, struct origin, destinations, 131072);

@@ -124,7 +124,7 @@ struct number {
 
 REGISTERED const struct number native_numbers[] = {
 	SIZE(addr), FIELD(addr, ip), FIELD(addr, port),
-	SIZE(place), FIELD(place, netns), FIELD(place, addr),
+	SIZE(place), FIELD(place, netns), FIELD(place, addr), FIELD(place, door),
 	SIZE(port_key), FIELD(port_key, netns), FIELD(port_key, port),
 	SIZE(workload), FIELD(workload, netns), FIELD(workload, id), FIELD(workload, flags),
 	FIELD(workload, door4), FIELD(workload, door6), FIELD(workload, dns4), FIELD(workload, dns6),

@@ -120,7 +120,7 @@ class Door:
             return Origin(dialled, workload) if dialled else None
         assert self._maps is not None
         if self.opened.direction == "outbound":
-            return self._maps.destinations.take(self.opened.netns, source)
+            return self._maps.destinations.take(self.opened.netns, source, self.port)
         local = Address.of(*client.getsockname()[:2])
         if local.port == self.port:
             return None

@@ -63,7 +63,7 @@ class MeantByHooks:
     def by_connection(self, client: socket.socket, source: Address) -> Address | None:
         """See Meant. Known once: the entry is taken out."""
         with contextlib.suppress(OSError):
-            origin = self._destinations.take(self._netns_id, source)
+            origin = self._destinations.take(self._netns_id, source, client.getsockname()[1])
             return origin.destination if origin else None
         return None
 

@@ -10,7 +10,7 @@ import msgspec
 
 from meshtrio.address import Address
 
-LAYOUT_VERSION = 6
+LAYOUT_VERSION = 7
 HEARTBEAT_STALE_S = 3.0
 BEAT_OF_DOORS = 0
 BEAT_OF_RESOLVER = 1
@@ -72,9 +72,9 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
     workload: int
 
 
-def place(netns: int, address: Address) -> bytes:
-    """Pack `struct place`: one end of a connection in one network namespace."""
-    return struct.pack("<Q18s6x", netns, address.pack())
+def place(netns: int, address: Address, door: int = 0) -> bytes:
+    """Pack `struct place`: one end of a connection in one network namespace, and the door that it dialled."""
+    return struct.pack("<Q18s2s4x", netns, address.pack(), door.to_bytes(2, "big"))
 
 
 def unpack_origin(raw: bytes) -> Origin:

@@ -36,9 +36,13 @@ class Destinations:
         """Borrow the descriptor of the map."""
         self._cell = Cell(descriptor, PLACE_BYTES, ORIGIN_BYTES)
 
-    def take(self, netns: int, source: Address) -> Origin | None:
-        """Return what the connection from this source had dialled, and forget it. None: nobody knows."""
-        raw = self._cell.take_out(place(netns, source))
+    def take(self, netns: int, source: Address, door: int) -> Origin | None:
+        """Return what the connection from this source to this port of ours had dialled, and forget it.
+
+        None: nobody knows. Sources alone are not enough: two workloads of a namespace have doors of their
+        own, and Linux may give one port to two connections that go to different ones.
+        """
+        raw = self._cell.take_out(place(netns, source, door))
         return unpack_origin(raw) if raw else None
 
 

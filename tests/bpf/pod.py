@@ -87,11 +87,12 @@ class Pod:
         door = self.outbound.by_family(family)
         assert door
         source, local = accept(door)
-        return Arrival(source, local, self.destinations.take(self.netns.id, source))
+        return Arrival(source, local, self.destinations.take(self.netns.id, source, local.port))
 
     def remembered(self, source: Address) -> bool:
-        """Say whether `destinations` has an entry for this source."""
-        return bpf.look_up(self.kernel.maps["destinations"], place(self.netns.id, source), 24) is not None
+        """Say whether `destinations` has an entry for this source, at whichever door."""
+        of_source = place(self.netns.id, source)[:26]
+        return any(key.startswith(of_source) for key in bpf.keys(self.kernel.maps["destinations"], 32))
 
     def listeners(self, port: int) -> tuple[int, int] | None:
         """Return the entry of a port: (workload, sockets)."""

@@ -86,9 +86,30 @@ for one in kept:
             break
         accepted.close()
         established += 1
-        assert pod.destinations.take(pod.netns.id, Address.of(*peer))
+        assert pod.destinations.take(pod.netns.id, Address.of(*peer), door.getsockname()[1])
     assert 0 < established < 4
     assert entries(pod) == 0
+
+
+def test_two_doors_that_are_dialled_from_one_port_are_told_apart(pod: Pod) -> None:
+    """As two workloads of a namespace do at times, for each has doors of its own."""
+    twice = """
+kept.append(tcp(host))
+kept[-1].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+kept[-1].bind(("127.0.0.1", kept[0].getsockname()[1] if kept[1:] else 0))
+kept[-1].connect((host, port))
+said = kept[-1].getsockname()[1]
+"""
+    source = pod.app.do("kept = []" + twice, host=VIP, port=80)
+    other = pod.app.do("other = socket.create_server(('127.0.0.1', 0)); said = other.getsockname()[1]")
+    pod.describe(door4=other)
+    assert pod.app.do(twice, host=VIP, port=81) == source
+    assert entries(pod) == 2
+    at = Address.of("127.0.0.1", source)
+    found = pod.destinations.take(pod.netns.id, at, other)
+    assert found is not None and found.destination == Address.of(VIP, 81)
+    first = pod.at_door()
+    assert first.origin is not None and first.origin.destination == Address.of(VIP, 80)
 
 
 @each_family

@@ -193,7 +193,7 @@ def origin_at(workload: Workload, doors: Doors, *, outbound: bool) -> Address | 
                 assert isinstance(workload.capture, EbpfCapture)
                 source = Address.of(*peer[:2])
                 destinations = Destinations(workload.capture._kernel.maps["destinations"])
-                taken = destinations.take(workload.site.netns.id, source)
+                taken = destinations.take(workload.site.netns.id, source, client.getsockname()[1])
                 return taken.destination if taken else None
     return None
 

@@ -78,7 +78,8 @@ def test_ebpf_outbound_takes_what_the_hook_noted_once(family: int, maps: HandMap
 def test_another_namespace_is_another_source(maps: HandMaps, own: Netns) -> None:
     with door_in(own, maps) as door, socket.socket() as caller:
         caller.bind(("127.0.0.1", 0))
-        maps.remember(own.id + 1, Address.of(*caller.getsockname()), Address.of("10.96.0.10", 80))
+        at = next(one for one in door.addresses if one.is_v4)
+        maps.remember(own.id + 1, Address.of(*caller.getsockname()), at, Address.of("10.96.0.10", 80))
         client, source = came(door, socket.AF_INET, caller)
         with client:
             assert door.origin(client, source) is None

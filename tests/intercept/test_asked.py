@@ -82,8 +82,10 @@ def test_without_sock_diag_the_workload_s_last_resolver_is_the_answer(
 
 def test_a_connection_is_known_once(kernel: Kernel, netns: Netns, meant: MeantByHooks) -> None:
     source = Address.of("127.0.0.1", 4001)
-    bpf.update(kernel.maps["destinations"], place(netns.id, source), origin(RESOLVER))
     with socket.socket() as client:
+        client.bind(("127.0.0.1", 0))
+        at = place(netns.id, source, client.getsockname()[1])
+        bpf.update(kernel.maps["destinations"], at, origin(RESOLVER))
         assert meant.by_connection(client, source) == RESOLVER
         assert meant.by_connection(client, source) is None
 

@@ -134,7 +134,9 @@ def test_pinned_hooks_survive_their_process_and_are_adopted(kernel: Kernel, bpff
             assert all(len(ids) == 1 and ids != before[name] for name, ids in after.items()), "new programs"
 
             # What the dead agent's hooks remembered is found, and what it described still holds.
-            origin = Destinations(successor.maps["destinations"]).take(netns.id, source)
+            origin = Destinations(successor.maps["destinations"]).take(
+                netns.id, source, door.getsockname()[1]
+            )
             assert origin is not None
             assert (str(origin.destination), origin.workload) == (f"{VIP}:80", 9)
             Heartbeat(successor.maps["heartbeat"]).beat()

@@ -83,13 +83,14 @@ def test_reasons_are_those_of_c(c: dict[str, int]) -> None:
     assert all(c[name] == number for name, number in declared.items())
 
 
-@given(netns=u64, address=addresses)
-def test_place(c: dict[str, int], netns: int, address: Address) -> None:
-    raw = layout.place(netns, address)
+@given(netns=u64, address=addresses, door=st.integers(0, 65535))
+def test_place(c: dict[str, int], netns: int, address: Address, door: int) -> None:
+    raw = layout.place(netns, address, door)
     assert little(field(c, raw, "place.netns", 8)) == netns
     assert field(c, raw, "place.addr", 18) == address.pack()
     # A hash map compares the padding too, and the hooks write zeros there.
-    assert raw[c["place.addr"] + 18 :] == bytes(6)
+    assert field(c, raw, "place.door", 2) == door.to_bytes(2, "big")
+    assert raw[c["place.door"] + 2 :] == bytes(4)
 
 
 @given(address=addresses)
@@ -177,7 +178,15 @@ def test_excluded_port_key(library: ctypes.CDLL, direction: int, port: int) -> N
 
 # Of every size and offset that pinned maps depend on, by layout version. A change here that keeps the
 # version would let an agent adopt maps of another shape: raise LAYOUT_VERSION, and add the new digest.
-SHAPES = {1: "53155161", 2: "d3b8ec3d", 3: "359b0fd2", 4: "4431e4a9", 5: "af42bd0e", 6: "574a3daf"}
+SHAPES = {
+    1: "53155161",
+    2: "d3b8ec3d",
+    3: "359b0fd2",
+    4: "4431e4a9",
+    5: "af42bd0e",
+    6: "574a3daf",
+    7: "3702deb3",
+}
 
 
 def test_the_shape_of_a_version_never_changes(c: dict[str, int]) -> None:

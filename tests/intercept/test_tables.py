@@ -30,6 +30,7 @@ from meshtrio.intercept.tables import Asked, Destinations, Heartbeat, OurDials, 
 pytestmark = pytest.mark.kernel
 
 SOURCE = Address.of("10.0.0.1", 40000)
+DOOR = 15001
 WENT_TO = Address.of("fd00::1", 443)
 HASH = 1
 
@@ -68,23 +69,24 @@ def heartbeat() -> Iterator[int]:
 
 def test_a_destination_is_taken_once(destinations: int) -> None:
     table = Destinations(destinations)
-    bpf.update(destinations, place(5, SOURCE), origin(WENT_TO, 7))
-    assert table.take(5, SOURCE) == Origin(WENT_TO, 7)
-    assert table.take(5, SOURCE) is None
+    bpf.update(destinations, place(5, SOURCE, DOOR), origin(WENT_TO, 7))
+    assert table.take(5, SOURCE, DOOR) == Origin(WENT_TO, 7)
+    assert table.take(5, SOURCE, DOOR) is None
     assert list(bpf.keys(destinations, PLACE_BYTES)) == []
 
 
 def test_a_destination_is_found_by_the_whole_source(destinations: int) -> None:
     table = Destinations(destinations)
-    bpf.update(destinations, place(5, SOURCE), origin(WENT_TO, 7))
-    for netns, source in (
-        (6, SOURCE),
-        (5, Address.of("10.0.0.1", 40001)),
-        (5, Address.of("10.0.0.2", 40000)),
-        (5, Address.of("::10.0.0.1", 40000)),
+    bpf.update(destinations, place(5, SOURCE, DOOR), origin(WENT_TO, 7))
+    for netns, source, door in (
+        (6, SOURCE, DOOR),
+        (5, SOURCE, DOOR + 1),
+        (5, Address.of("10.0.0.1", 40001), DOOR),
+        (5, Address.of("10.0.0.2", 40000), DOOR),
+        (5, Address.of("::10.0.0.1", 40000), DOOR),
     ):
-        assert table.take(netns, source) is None
-    assert table.take(5, SOURCE) == Origin(WENT_TO, 7)
+        assert table.take(netns, source, door) is None
+    assert table.take(5, SOURCE, DOOR) == Origin(WENT_TO, 7)
 
 
 def test_one_take_does_not_disturb_another(destinations: int) -> None:
@@ -93,15 +95,15 @@ def test_one_take_does_not_disturb_another(destinations: int) -> None:
     expected = {}
     for number in range(8):
         source, went_to = Address.of("10.0.0.1", number), Address.of(f"10.1.0.{number}", 80 + number)
-        bpf.update(destinations, place(number, source), origin(went_to, number))
-        expected[number, source] = Origin(went_to, number)
+        bpf.update(destinations, place(number, source, DOOR), origin(went_to, number))
+        expected[number, source, DOOR] = Origin(went_to, number)
     taken = {key: table.take(*key) for key in expected}
     assert taken == expected
 
 
 def test_a_closed_map_is_an_error_not_an_absence() -> None:
     with pytest.raises(OSError) as closed:
-        Destinations(1 << 20).take(5, SOURCE)
+        Destinations(1 << 20).take(5, SOURCE, DOOR)
     assert closed.value.errno == errno.EBADF
 
 

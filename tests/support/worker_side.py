@@ -49,13 +49,15 @@ class HandMaps:
         for descriptor in self.descriptors:
             os.close(descriptor)
 
-    def remember(self, netns: int, source: Address, dialled: Address, workload: int = SHOP.id) -> None:
+    def remember(
+        self, netns: int, source: Address, door: Address, dialled: Address, workload: int = SHOP.id
+    ) -> None:
         """Note what a connection from this source has dialled, as the connect hook does."""
         origin = dialled.pack() + bytes(2) + struct.pack("<I", workload)
-        bpf.update(self.descriptors[0], place(netns, source), origin)
+        bpf.update(self.descriptors[0], place(netns, source, door.port), origin)
 
-    def origin(self, netns: int, source: Address) -> bytes | None:
-        return bpf.look_up(self.descriptors[0], place(netns, source), ORIGIN_BYTES)
+    def origin(self, netns: int, source: Address, door: Address) -> bytes | None:
+        return bpf.look_up(self.descriptors[0], place(netns, source, door.port), ORIGIN_BYTES)
 
     def our_dials(self) -> list[bytes]:
         return list(bpf.keys(self.descriptors[1], PLACE_BYTES))
@@ -70,7 +72,7 @@ class HandMaps:
         made = socket.socket(socket.AF_INET if door.is_v4 else socket.AF_INET6)
         made.bind((door.host, 0))
         if dialled is not None:
-            self.remember(netns, Address.of(*made.getsockname()[:2]), dialled)
+            self.remember(netns, Address.of(*made.getsockname()[:2]), door, dialled)
         return made
 
 
