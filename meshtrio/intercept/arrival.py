@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from meshtrio.address import Address
 from meshtrio.config.schema import Keepalive
-from meshtrio.forward.tcp import tune
+from meshtrio.forward.tcp import arm_reset, tune
 from meshtrio.intercept import marks, original_dst
 from meshtrio.intercept.layout import Origin
 from meshtrio.intercept.netns import Netns
@@ -80,10 +80,14 @@ class Door:
         """Connections that still need the namespace."""
 
     def tune(self, keepalive: Keepalive) -> None:
-        """Set the options of connections that come from now on, in both directions."""
+        """Set the options of connections that come from now on, in both directions.
+
+        What is accepted ends by a RST from its first moment, should we be killed before it is relayed.
+        """
         self._keepalive = keepalive
         for listener in self.listeners:
             self._tune(listener)
+            arm_reset(listener)
 
     def accept(
         self, listener: socket.socket, most: int
