@@ -95,7 +95,7 @@ static __always_inline __u32 outbound_facts(struct bpf_sock_addr *ctx, const str
 	return facts;
 }
 
-/* Whether we could carry it. What is direct need not know. */
+/* Whether we could carry it. Nothing that is decided before DIRECT, nor that itself, needs to know. */
 static __always_inline __u32 carrying_facts(struct bpf_sock_addr *ctx, const struct workload *w, struct ways ways)
 {
 	__u32 facts = 0;
@@ -137,16 +137,16 @@ static __always_inline enum reason outbound(struct bpf_sock_addr *ctx, const str
 {
 	struct service service = {};
 	__u32 facts = outbound_facts(ctx, to, w, ways, &service);
-	enum reason why = decided(ctx, to, facts);
 
+	if (!(facts & FACT_DIRECT))
+		facts |= carrying_facts(ctx, w, ways);
+	enum reason why = decided(ctx, to, facts);
 	/* Nothing is redirected without a workload, but the verifier cannot know. */
 	if (w && why == DIRECT && (!member || !picked(to, &service, w, member))) {
 		count(MISSED_MEMBER);
 		facts &= ~FACT_DIRECT;
-		why = LEFT_NOT_TCP;
-	}
-	if (why != DIRECT)
 		why = decided(ctx, to, facts | carrying_facts(ctx, w, ways));
+	}
 	if (w && (why == REDIRECTED || why == RESOLVED_BY_US || why == DIRECT)) {
 		struct flow *flow = flows.sk_storage_get(ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 		if (flow) {

@@ -75,7 +75,7 @@ class Kept:
             self._free(self._copy)
 
     def offer(self, tls: ssl.SSLObject) -> None:
-        """Let the handshake that is about to begin, with the same context, offer this session."""
+        """Let the handshake that is about to begin, with the same context, offer it."""
         inner = tls._sslobj  # type: ignore[attr-defined]  # what a SSLObject passes all on to
         if _openssl is None or self._copy is None or type(inner) is not _INNER:
             tls.session = self.session

@@ -53,20 +53,6 @@ def bench() -> Iterator[Bench]:
     made.server.close()
 
 
-@pytest.fixture
-def spliced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """What was spliced, call by call."""
-    counts: list[int] = []
-    real = os.splice
-
-    def splice(source: int, sink: int, count: int, *, flags: int) -> int:
-        counts.append(real(source, sink, count, flags=flags))
-        return counts[-1]
-
-    monkeypatch.setattr(os, "splice", splice)
-    return counts
-
-
 def there(sock: socket.socket) -> bytes:
     got = b""
     with contextlib.suppress(BlockingIOError):

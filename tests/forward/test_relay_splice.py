@@ -1,7 +1,6 @@
 """Whether much is spliced may change at any time: every byte and both ends arrive all the same."""
 
 import hashlib
-import os
 import socket
 
 import pytest
@@ -20,20 +19,6 @@ EAGER = RelayLimits(bulk_bytes=0, pressed_bytes=1)
 BLOCK = pattern(1_000_000, 7)
 BLOCKS = 48
 SWITCHES = 6
-
-
-@pytest.fixture
-def spliced(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How much each splice moved."""
-    counts: list[int] = []
-    real = os.splice
-
-    def splice(source: int, sink: int, count: int, *, flags: int) -> int:
-        counts.append(real(source, sink, count, flags=flags))
-        return counts[-1]
-
-    monkeypatch.setattr(os, "splice", splice)
-    return counts
 
 
 async def drink(sock: trio.socket.SocketType, size: int, digest: "hashlib._Hash") -> None:
