@@ -4,6 +4,7 @@ A question that blocks so costs a task and a connection, never a thread. Does no
 the answers mean.
 """
 
+import functools
 import re
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -49,18 +50,24 @@ class Question(msgspec.Struct, frozen=True):
 class Client:
     """One Consul agent, as its settings say. Every question raises Failed if there is no explicit answer."""
 
-    def __init__(self, settings: Consul, http: httpx.AsyncClient, tls: ssl.SSLContext | None) -> None:
+    def __init__(
+        self, settings: Consul, http: httpx.AsyncClient, beat: httpx.AsyncClient, tls: ssl.SSLContext | None
+    ) -> None:
         """Use `opened`, which also closes."""
         self._settings = settings
-        self._http, self._tls = http, tls
+        self._http, self._beat, self._tls = http, beat, tls
+        self.losses = 0
+        """How often `leader`, which has a connection of its own, found that Consul had let go of it."""
+        self._stands = self._opened = False
         self._reading_bytes = 0
         self._stamps: tuple[object, ...] = ()
         self._unusable = "its files have not been read"
-        self.api = Api(Wire(self._exchanged, settings), settings)
+        self.api = Api(Wire(functools.partial(self._exchanged, http), settings), settings)
+        self._beating = Api(Wire(self._beaten, settings), settings)
 
     async def leader(self) -> str:
         """Ask for the address of the leader of Consul's servers. Needs no token."""
-        leader = await self.api.status.leader()
+        leader = await self._beating.status.leader()
         if not isinstance(leader, str) or not leader:
             raise Failed(Why.SERVER, "Consul has no leader")
         return leader[:100]
@@ -90,14 +97,29 @@ class Client:
             raise Failed(Why.GARBLED, "the answer has no index")
         return Answer(int(index), body)
 
-    async def _exchanged(self, method: str, uri: str, headers: Any, data: str) -> Any:
+    async def _beaten(self, *request: Any) -> Response:
+        stood, self._stands, self._opened = self._stands, False, False
+        response = await self._exchanged(self._beat, *request)
+        self._stands = response.headers.get("Connection", "").lower() != "close"
+        self.losses += stood and self._opened
+        return response
+
+    async def _beat_traced(self, event: str, _: Any) -> None:
+        self._opened |= event == "connection.connect_tcp.complete"
+
+    async def _exchanged(  # noqa: PLR0917
+        self, http: httpx.AsyncClient, method: str, uri: str, headers: Any, data: str
+    ) -> Response:
         if self._unusable:
             raise Failed(Why.REFUSED, self._unusable)
         chunks, size = [], 0
+        extensions = {"trace": self._beat_traced} if http is self._beat else None
         # Cancelled, and not left: httpx's generators would stay behind half-way, for the garbage collector.
         with trio.CancelScope() as too_large:
             try:
-                async with self._http.stream(method, uri, headers=headers, content=data) as response:
+                async with http.stream(
+                    method, uri, headers=headers, content=data, extensions=extensions
+                ) as response:
                     async for chunk in response.aiter_raw():
                         size += len(chunk)
                         self._reading_bytes += len(chunk)
@@ -181,16 +203,20 @@ async def opened(settings: Consul) -> AsyncIterator[Client]:
         if not settings.ca_file:
             tls.load_default_certs()
     connections = settings.queries + 8
-    async with httpx.AsyncClient(
+    async with _connections(connections, tls) as http, _connections(1, tls) as beat:
+        client = Client(settings, http, beat, tls)
+        await client.renew()
+        yield client
+
+
+def _connections(most: int, tls: ssl.SSLContext | None) -> httpx.AsyncClient:
+    return httpx.AsyncClient(
         verify=tls or False,
         trust_env=False,
         headers={"Accept-Encoding": "identity", "User-Agent": "meshtrio"},
         timeout=httpx.Timeout(None, connect=CONNECT_S),
-        limits=httpx.Limits(max_connections=connections, max_keepalive_connections=connections),
-    ) as http:
-        client = Client(settings, http, tls)
-        await client.renew()
-        yield client
+        limits=httpx.Limits(max_connections=most, max_keepalive_connections=most),
+    )
 
 
 def _why(status: int) -> Why:

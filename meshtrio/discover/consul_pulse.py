@@ -3,7 +3,8 @@
 Questions that block say nothing for half a minute, also when nobody is there any more, and those that have
 failed rest for up to half a minute. A short question between them tells both at once: when Consul comes
 back, or has another leader, or we have another token, all questions under way are given up, all rests end,
-and everything is asked anew. Does not know what is asked.
+and everything is asked anew. It also tells of a Consul that was gone for less than anyone noticed: then its
+connection, which is used by nothing else, is another. Does not know what is asked.
 """
 
 import random
@@ -47,7 +48,7 @@ class Pulse:
 
     async def run(self) -> None:
         """Look after Consul until cancelled."""
-        well, leader = True, ""
+        well, leader, losses = True, "", 0
         while True:
             if self._refused or self._client.files_changed():
                 self._refused = False
@@ -62,11 +63,11 @@ class Pulse:
                 well = False
             else:
                 self._record.lives(found, time.time())
-                if not well or leader not in ("", found):
+                if not well or leader not in ("", found) or losses != self._client.losses:
                     log.info("consul is back, or has another leader: asking everything anew", leader=found)
                     self._record.heard(1, time.time())
                     self._restart()
-                well, leader = True, found
+                well, leader, losses = True, found, self._client.losses
             self._alarm = trio.Event()
             await trio.sleep(BEAT_APART_S)
             with trio.move_on_after(BEAT_S - BEAT_APART_S):

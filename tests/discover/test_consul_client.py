@@ -3,6 +3,7 @@
 import ssl
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trio
@@ -127,6 +128,21 @@ async def test_a_question_that_is_not_answered_ends(monkeypatch: pytest.MonkeyPa
         consul.late_s = 5
         with pytest.raises(Failed, match="no answer in time"):
             await client.instances("web", Question())
+
+
+@pytest.mark.parametrize(
+    ("words", "losses"), [({}, 0), ({"Close": "1"}, 2), ({"Connection": "close", "Close": "1"}, 0)]
+)
+async def test_a_consul_that_lets_go_unasked_is_told_from_one_that_always_does(
+    words: dict[str, Any], losses: int
+) -> None:
+    async with fake() as consul, opened(Consul(address=consul.address)) as client:
+        consul.fault = lambda path: reply("a:8300", **words)
+        for _ in range(3):
+            assert await client.leader() == "a:8300"
+            await client.instances("web", Question())
+            await trio.sleep(0.01)
+        assert client.losses == losses
 
 
 async def test_the_environment_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:

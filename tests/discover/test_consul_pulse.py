@@ -20,6 +20,7 @@ class Scripted:
     def __init__(self) -> None:
         self.says: str | Failed | None = "a:8300"
         self.changed = False
+        self.losses = 0
         self.renewed = 0
         self.beats: list[float] = []
 
@@ -91,6 +92,16 @@ async def test_all_is_asked_anew_of_another_leader(autojump_clock: MockClock) ->
         await trio.sleep(1)
         watched.client.says = "b:8300"
         await trio.sleep(BEAT_S)
+        assert watched.restarts == 1
+
+
+async def test_all_is_asked_anew_of_a_consul_that_nobody_missed(autojump_clock: MockClock) -> None:
+    async with beating() as watched:
+        await trio.sleep(1)
+        watched.client.losses = 1
+        await trio.sleep(BEAT_S)
+        assert watched.restarts == 1
+        await trio.sleep(60)
         assert watched.restarts == 1
 
 
