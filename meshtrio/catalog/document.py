@@ -17,7 +17,7 @@ from meshtrio.config.fault import Faults, meant, shown
 from meshtrio.config.kinds import Ip, Label, Port
 from meshtrio.config.shape import Means, Shaping
 from meshtrio.config.tree import read_tree
-from meshtrio.config.wishes import NO_WISHES, Wishes
+from meshtrio.config.wishes import NO_WISHES, Wishes, idle_hedges
 from meshtrio.identity.spiffe import parse_workload
 
 DOCUMENT_BYTES = 16 << 20
@@ -122,6 +122,9 @@ class _Checks:
             for protocol, spoken in (("tcp", ""), (UDP, UDP))
         )
         service = Service(entry.name, entry.namespace, vips, ports, wishes=entry.traffic, datagrams=datagrams)
+        retries = entry.traffic.retries
+        if says := idle_hedges(retries.hedge_after_s, retries.attempts):
+            self._blame(f"{path}.traffic.retries", says)
         first = self._names.setdefault(service.key, path)
         if first != path:
             self._blame(f"{path}.name", f"is {service.key}, as {first} is (want different names)")

@@ -59,6 +59,7 @@ class Annotations(Struct, frozen=True, gc=False):
     direct: str | None = field(default=None, name="meshtrio.io/direct")
     breaker: str | None = field(default=None, name="meshtrio.io/breaker")
     retries: str | None = field(default=None, name="meshtrio.io/retries")
+    hedge_after: str | None = field(default=None, name="meshtrio.io/hedge-after")
 
 
 class Named(Struct, frozen=True, gc=False, rename="camel"):

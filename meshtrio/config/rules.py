@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import msgspec
 
 from meshtrio.config.schema import Config
-from meshtrio.config.traffic import Settings
-from meshtrio.config.wishes import laid_over
+from meshtrio.config.traffic import Retries, Settings
+from meshtrio.config.wishes import RetryWishes, idle_hedges, laid_over
 
 SOCKET_PATH_BYTES = 107
 """The longest path of a unix socket (sun_path without its last zero, unix(7))."""
@@ -128,13 +128,16 @@ def _identity(config: Config) -> Iterator[Breach]:
 def _traffic(config: Config) -> Iterator[Breach]:
     traffic = config.traffic
     yield from _seconds("traffic", traffic, None)
+    yield from _hedges("traffic", traffic, traffic.retries)
     first: dict[tuple[str, str], str] = {}
     for at, rule in enumerate(traffic.rules):
         path, named = f"traffic.rules[{at}]", f"{rule.key}:{rule.port}".rstrip(":")
         before = first.setdefault((rule.key, rule.port), path)
         if before != path:
             yield Breach((f"{path}.service",), f"is {named}, as {before} is (want one rule for each)")
-        yield from _seconds(path, laid_over(traffic, rule), traffic)
+        holds = laid_over(traffic, rule)
+        yield from _seconds(path, holds, traffic)
+        yield from _hedges(path, holds, rule.retries)
 
 
 def _seconds(path: str, settings: Settings, known: Settings | None) -> Iterator[Breach]:
@@ -145,3 +148,9 @@ def _seconds(path: str, settings: Settings, known: Settings | None) -> Iterator[
         if low > high and (known is None or held != getattr(known, section)):
             says = f"has {least} {low:g} and {most} {high:g} (want {most} to be at least {least})"
             yield Breach((f"{path}.{section}",), says)
+
+
+def _hedges(path: str, holds: Settings, said: Retries | RetryWishes) -> Iterator[Breach]:
+    """Let nobody ask for hedges where nothing is tried again. Who ends retries ends hedges: no breach."""
+    if says := idle_hedges(said.hedge_after_s, holds.retries.attempts):
+        yield Breach((f"{path}.retries",), says)

@@ -19,6 +19,7 @@ from meshtrio.config.wishes import (
     Direct,
     Failures,
     HashKey,
+    HedgeSeconds,
     OpenSeconds,
     Percent,
     RampSeconds,
@@ -81,6 +82,9 @@ class Retries(Struct, frozen=True, forbid_unknown_fields=True):
     budget_percent: Percent = 20
     """Retries may be this share of the calls of the last 10 s, or `budget_per_s`, whichever is more."""
     budget_per_s: BudgetRate = 3.0
+    hedge_after_s: HedgeSeconds = 0.0
+    """A call whose try does not stand for so long begins another one beside it, elsewhere, and takes what
+    stands first. Such a hedge is a retry: `attempts` and the budget hold for it. 0: there are none."""
 
 
 class Settings(Struct, frozen=True, forbid_unknown_fields=True):

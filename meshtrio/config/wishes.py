@@ -44,6 +44,7 @@ SlowSeconds = Annotated[float, Meta(ge=0, le=300, description="seconds, 0 (off) 
 Attempts = Annotated[int, Meta(ge=0, le=10, description="a count, 0 to 10")]
 BackoffSeconds = Annotated[float, Meta(ge=0, le=60, description="seconds, 0 to 60")]
 BudgetRate = Annotated[float, Meta(ge=0, le=10_000, description="a number a second, 0 to 10000")]
+HedgeSeconds = Annotated[float, Meta(ge=0, le=60, description="seconds, 0 (off) to 60")]
 
 
 class LimitWishes(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -79,6 +80,7 @@ class RetryWishes(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults
     max_s: BackoffSeconds | UnsetType = UNSET
     budget_percent: Percent | UnsetType = UNSET
     budget_per_s: BudgetRate | UnsetType = UNSET
+    hedge_after_s: HedgeSeconds | UnsetType = UNSET
 
 
 class Wishes(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -105,6 +107,7 @@ WORDS: Mapping[str, str] = {
     "direct": "direct",
     "breaker": "breaker.enabled",
     "retries": "retries.attempts",
+    "hedge-after": "retries.hedge_after_s",
 }
 """What a registry can say of a service, behind a prefix (Kubernetes: meshtrio.io/, Consul: meshtrio-), and
 which setting it means."""
@@ -128,6 +131,13 @@ def laid_over(settings: S, wishes: Struct) -> S:
     return msgspec.structs.replace(settings, **changes) if changes else settings
 
 
+def idle_hedges(after_s: float | UnsetType, attempts: int | UnsetType) -> str:
+    """Say what is wrong with hedges that are asked for where nothing is tried again; empty: nothing."""
+    if not after_s or attempts != 0:
+        return ""
+    return f"has hedge_after_s {after_s:g} and attempts 0 (want 1 at least, for a hedge is a retry)"
+
+
 def read_wishes(said: Mapping[str, str], prefix: str) -> tuple[Wishes, tuple[str, ...]]:
     """Read what stands at WORDS behind the prefix, and say in words what in it is wrong.
 
@@ -148,4 +158,9 @@ def read_wishes(said: Mapping[str, str], prefix: str) -> tuple[Wishes, tuple[str
     shaping = Shaping({}, loose=frozenset(words))
     wishes = shaping.struct(Wishes, tree)
     assert wishes is not None, "each may be left out"
-    return wishes, tuple(f"{prefix}{words[fault.path]} {fault.says}" for fault in shaping.faults)
+    wrong = [f"{prefix}{words[fault.path]} {fault.says}" for fault in shaping.faults]
+    if idle_hedges(wishes.retries.hedge_after_s, wishes.retries.attempts):
+        hedge = f'{prefix}hedge-after is "{said[f"{prefix}hedge-after"]}"'
+        wrong.append(f"{hedge}, and {prefix}retries is 0 (want 1 at least, for a hedge is a retry)")
+        wishes = msgspec.structs.replace(wishes, retries=RetryWishes(attempts=0))
+    return wishes, tuple(wrong)

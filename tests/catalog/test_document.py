@@ -128,7 +128,7 @@ WRONG_TOGETHER = """
 services:
   - {name: web, vips: [10.96.0.1, "::ffff:10.96.0.1"], ports: [{name: a, port: 80}, {name: a, port: 80}]}
   - {name: db, vips: [10.96.0.1], ports: [{port: 80}], endpoints: [10.0.0.1:80, 10.0.0.1:80]}
-  - {name: db, ports: []}
+  - {name: db, ports: [], traffic: {retries: {attempts: 0, hedge_after_s: 0.5}}}
   - name: two
     ports: [{name: http, port: 80}, {name: admin, port: 81}]
     endpoints:

@@ -10,7 +10,7 @@ import pytest
 from meshtrio.catalog.kubernetes_objects import KINDS, Kind, Object, PoisonError, decode, protocol_of
 from meshtrio.catalog.kubernetes_spec import NamespaceSpec, PodSpec, ServiceSpec
 from meshtrio.catalog.kubernetes_wire import Annotations
-from meshtrio.config.wishes import NO_WISHES, WORDS, BreakerWishes, Wishes
+from meshtrio.config.wishes import NO_WISHES, WORDS, BreakerWishes, RetryWishes, Wishes
 from tests.catalog.kubernetes_truth import Json, backend, meta, namespace, pod, raw, read, service, slice_
 
 SMALLEST: dict[Kind, Json] = {kind: {"metadata": meta("web")} for kind in KINDS}
@@ -164,13 +164,16 @@ def test_a_service_says_what_it_wishes_for_its_traffic() -> None:
         "meshtrio.io/breaker": "off",
         "meshtrio.io/direct": "auto",
         "meshtrio.io/retries": "many",
+        "meshtrio.io/hedge-after": "0.5",
         "meshtrio.io/slow-start": "0",
         "other": "x",
     }
     spec = read(Kind.SERVICE, said).spec
     assert isinstance(spec, ServiceSpec)
     off = BreakerWishes(enabled=False)
-    assert spec.wishes == Wishes("maglev", "header:x-user", slow_start_s=0, direct="auto", breaker=off)
+    hedged = RetryWishes(hedge_after_s=0.5)
+    wished = Wishes("maglev", "header:x-user", slow_start_s=0, direct="auto", breaker=off, retries=hedged)
+    assert spec.wishes == wished
     assert spec.unheeded == ('meshtrio.io/retries is "many" (want a count, 0 to 10)',)
 
 

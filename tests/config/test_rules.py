@@ -7,7 +7,7 @@ from meshtrio.config.identity import Federated, Identity, ModeRule, Mtls, Policy
 from meshtrio.config.rules import breaches
 from meshtrio.config.schema import Config, Paths, Ports, Workload
 from meshtrio.config.traffic import Retries, Rule, Traffic
-from meshtrio.config.wishes import BreakerWishes
+from meshtrio.config.wishes import BreakerWishes, RetryWishes
 
 
 def told(config: Config) -> list[str]:
@@ -118,6 +118,28 @@ def test_the_defaults_keep_all_rules() -> None:
         (
             Config(traffic=Traffic(retries=Retries(base_s=2), rules=(Rule(service="a", direct="auto"),))),
             ["traffic.retries has base_s 2 and max_s 0.25 (want max_s to be at least base_s)"],
+        ),
+        (
+            Config(
+                traffic=Traffic(
+                    retries=Retries(attempts=0, hedge_after_s=0.5),
+                    rules=(Rule(service="a"), Rule(service="b", retries=RetryWishes(hedge_after_s=1))),
+                )
+            ),
+            [
+                f"{where}.retries has hedge_after_s {after_s} and attempts 0"
+                " (want 1 at least, for a hedge is a retry)"
+                for where, after_s in (("traffic", 0.5), ("traffic.rules[1]", 1))
+            ],
+        ),
+        (
+            Config(
+                traffic=Traffic(
+                    retries=Retries(hedge_after_s=0.5),
+                    rules=(Rule(service="a", retries=RetryWishes(attempts=0)),),
+                )
+            ),
+            [],  # who ends retries ends hedges
         ),
         (
             Config(traffic=Traffic(rules=(Rule(service="a", breaker=BreakerWishes(open_max_s=5)),))),

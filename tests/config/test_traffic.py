@@ -34,7 +34,7 @@ traffic:
   direct: yes
   limits: {connections: -1, per_endpont: 2}
   breaker: {open_s: 400, window_s: 0, rate_percent: 101, enabled: maybe}
-  retries: {base_s: 2, attempts: 11}
+  retries: {base_s: 2, attempts: 11, hedge_after_s: 61}
   rules:
   - {service: orders, retries: {base_s: 0.3, max_s: 0.2}}
   - {service: default/orders, breaker: {open_s: 500}}

@@ -59,7 +59,8 @@ def test_a_registry_has_words_for_the_most_common(prefix: str) -> None:
         f"{prefix}slow-start": "2.5",
         f"{prefix}direct": "auto",
         f"{prefix}breaker": "off",
-        f"{prefix}retries": "0",
+        f"{prefix}retries": "1",
+        f"{prefix}hedge-after": "0.5",
         "balancing": "random",
         f"{prefix}mesh": "enabled",
     }
@@ -70,7 +71,7 @@ def test_a_registry_has_words_for_the_most_common(prefix: str) -> None:
         slow_start_s=2.5,
         direct="auto",
         breaker=BreakerWishes(enabled=False),
-        retries=RetryWishes(attempts=0),
+        retries=RetryWishes(attempts=1, hedge_after_s=0.5),
     )
     assert read_wishes(said, prefix) == (wishes, ())
 
@@ -84,6 +85,7 @@ def test_a_registry_has_words_for_the_most_common(prefix: str) -> None:
         ("direct", "on", 'is "on" (want off or auto)'),
         ("breaker", "never", 'is "never" (want true or false)'),
         ("retries", "11", 'is "11" (want a count, 0 to 10)'),
+        ("hedge-after", "61", 'is "61" (want seconds, 0 (off) to 60)'),
     ],
 )
 def test_a_wrong_word_is_named_and_takes_nothing_else_with_it(word: str, text: str, says: str) -> None:
@@ -93,6 +95,18 @@ def test_a_wrong_word_is_named_and_takes_nothing_else_with_it(word: str, text: s
     kept: dict[str, Any] = {"direct": "auto", "breaker": BreakerWishes(enabled=True)}
     kept.pop(word, None)
     assert wishes == Wishes(**kept)
+
+
+def test_who_wants_no_retries_cannot_have_hedges() -> None:
+    said = {"meshtrio-retries": "0", "meshtrio-hedge-after": "0.5", "meshtrio-direct": "auto"}
+    wishes, (fault,) = read_wishes(said, "meshtrio-")
+    assert wishes == Wishes(direct="auto", retries=RetryWishes(attempts=0))
+    words = (
+        'meshtrio-hedge-after is "0.5", and meshtrio-retries is 0 (want 1 at least, for a hedge is a retry)'
+    )
+    assert fault == words
+    said["meshtrio-hedge-after"] = "0"
+    assert read_wishes(said, "meshtrio-")[1] == ()
 
 
 def test_nothing_said_is_the_one_object() -> None:

@@ -112,6 +112,8 @@ def test_what_matters_of_the_settings() -> None:
         ({"breaker": Breaker(slow_s=0.5)}, Relayed.SLOW_CALLS),
         ({"breaker": Breaker(slow_s=0.5, enabled=False)}, None),
         ({"hash_key": "sni"}, Relayed.HASH_KEY),
+        ({"retries": Retries(attempts=1, hedge_after_s=0.5)}, Relayed.RETRIES),
+        ({"retries": Retries(attempts=0, hedge_after_s=0.5)}, None),  # without retries there are no hedges
     ):
         assert wanted_otherwise(asked_of(msgspec.structs.replace(plain, **more))) is why
 
