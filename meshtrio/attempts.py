@@ -3,7 +3,7 @@
 A call is tried again only while nothing of it was sent: its connection could not be made, or not secured.
 First elsewhere, at once; where every endpoint was tried, after a wait with full jitter. What bounds it is the
 deadline of all tries (timeouts.connect_s), `retries.attempts`, and the budget of the service, so that retries
-are never a storm.
+are never a storm. Where hedges are asked for, one may begin before the try before it has failed (hedging.py).
 
 Does not carry a byte: whoever does tells the Hold how the endpoint did.
 """
@@ -23,6 +23,7 @@ from meshtrio.catalog.service import Endpoint, Found
 from meshtrio.forward.dial import DialError, dialled, dialled_at_once
 from meshtrio.forward.peek import peek
 from meshtrio.forward.sealed import Sealed
+from meshtrio.hedging import first_to_stand
 from meshtrio.intercept.arrival import Door
 from meshtrio.messages import WorkloadName
 from meshtrio.observe.ledger import Entry
@@ -105,50 +106,102 @@ async def _reach_the_only(site: Site, arrival: Arrival, call: Call) -> socket.so
     raise Refused(Outcome.CONNECT_TIMEOUT, f"{endpoint.address} did not answer within {connect_s} s")
 
 
+class _Tries:
+    """The tries of one call: who is left for it, and what became of those that were tried."""
+
+    __slots__ = (
+        "_arrival", "_call", "_port", "_site", "failure", "key", "outcome", "retried", "tried", "until",
+    )  # fmt: skip
+
+    def __init__(self, site: Site, arrival: Arrival, call: Call, port: Port) -> None:
+        self._site, self._arrival, self._call, self._port = site, arrival, call, port
+        self.key: int | None = None
+        self.until = 0.0
+        """When the time of all tries is over."""
+        self.tried: list[str] = []
+        self.retried = 0
+        self.outcome, self.failure = Outcome.CONNECT_TIMEOUT, ""
+
+    def hold(self) -> Hold | None:
+        """Hold an endpoint that was not tried; None: there is none that may be called now."""
+        hold = self._port.hold(self._call.route.candidates, time.monotonic(), self.key, self.tried)
+        if hold is not None:
+            self.tried.append(hold.endpoint.id)
+        return hold
+
+    def hedge(self) -> Hold | None:
+        """Hold one more, beside a try that is silent; None: that may not be."""
+        endpoints, now = self._call.route.candidates, time.monotonic()
+        hold = self._port.hedge(endpoints, now, self.key, self.tried, retried=self.retried)
+        if hold is not None:
+            self.tried.append(hold.endpoint.id)
+            self.retried += 1
+        return hold
+
+    async def stand(self, hold: Hold) -> Passage | None:
+        """Connect where it leads; None: that failed, and is noted. The hold is ended, unless it stands."""
+        self._arrival.entry.endpoint = str(hold.endpoint.address)
+        try:
+            return await _dial(self._site, self._arrival.door, hold.endpoint, self._call.caller)
+        except (Refused, Unsafe) as failed:
+            ours = isinstance(failed, Refused) and failed.ours
+            hold.ended(Outcome.OUR_BUG if ours else failed.outcome, time.monotonic())
+            # Who says no says more than who is silent.
+            if not self.failure or failed.outcome is not Outcome.CONNECT_TIMEOUT:
+                self.outcome = failed.outcome
+            self.failure = str(failed)
+            return None
+        except BaseException:
+            late = trio.current_time() >= self.until
+            hold.ended(Outcome.CONNECT_TIMEOUT if late else Outcome.DRAINED, time.monotonic())
+            raise
+
+    async def hedged(self, hold: Hold, after_s: float) -> tuple[Hold, Passage | None]:
+        """Connect as `stand` does, also elsewhere once a try was silent for so long; say where it stands."""
+        stood = await first_to_stand(hold, self, after_s)
+        if stood is None:
+            return hold, None
+        self._arrival.entry.endpoint = str(stood.hold.endpoint.address)
+        self._port.hedges_won += stood.hold is not hold
+        return stood
+
+
 async def _reach_some(site: Site, arrival: Arrival, call: Call, port: Port) -> Reached:
     """Try the endpoints in balanced order."""
     entry, timeouts, retries = arrival.entry, site.config.timeouts, port.settings.retries
-    outcome, failure = Outcome.CONNECT_TIMEOUT, ""
-    tried: list[str] = []
-    retried = 0
+    tries, hedge_after_s = _Tries(site, arrival, call, port), retries.hedge_after_s
     with trio.move_on_after(timeouts.connect_s) as deadline:
-        key = await _key(site, arrival, call.caller, port)
+        tries.until = deadline.deadline
+        tries.key = await _key(site, arrival, call.caller, port)
         port.budget.offered(time.monotonic())
         while True:
-            hold = port.hold(call.route.candidates, time.monotonic(), key, tried)
-            if hold is None and retried:
-                tried.clear()
-                await trio.sleep(backoff_s(retried - 1, retries.base_s, retries.max_s, site.luck.random()))
-                hold = port.hold(call.route.candidates, time.monotonic(), key, tried)
+            hold = tries.hold()
+            if hold is None and tries.retried:
+                # Every endpoint was tried, so from here on there is none to hedge with.
+                hedge_after_s = 0.0
+                tries.tried.clear()
+                wait_s = backoff_s(tries.retried - 1, retries.base_s, retries.max_s, site.luck.random())
+                await trio.sleep(wait_s)
+                hold = tries.hold()
             if hold is None:
-                if not failure:
-                    outcome, failure = port.why_none(call.route.candidates, time.monotonic())
+                if not tries.failure:
+                    why_none = port.why_none(call.route.candidates, time.monotonic())
+                    tries.outcome, tries.failure = why_none
                 break
-            entry.endpoint = str(hold.endpoint.address)
-            try:
-                passage = await _dial(site, arrival.door, hold.endpoint, call.caller)
-            except (Refused, Unsafe) as failed:
-                ours = isinstance(failed, Refused) and failed.ours
-                hold.ended(Outcome.OUR_BUG if ours else failed.outcome, time.monotonic())
-                # Who says no says more than who is silent.
-                if not failure or failed.outcome is not Outcome.CONNECT_TIMEOUT:
-                    outcome = failed.outcome
-                failure = str(failed)
-            except BaseException:
-                late = trio.current_time() >= deadline.deadline
-                hold.ended(Outcome.CONNECT_TIMEOUT if late else Outcome.DRAINED, time.monotonic())
-                raise
+            if hedge_after_s and tries.retried < retries.attempts:
+                hold, passage = await tries.hedged(hold, hedge_after_s)
             else:
+                passage = await tries.stand(hold)
+            if passage is not None:
                 note_peer(entry, passage)
                 return Reached(passage.end, hold)
-            tried.append(hold.endpoint.id)
-            if why := port.why_no_retry(retried, time.monotonic()):
-                failure = f"{failure} ({why})" if retried else failure
+            if why := port.why_no_retry(tries.retried, time.monotonic()):
+                tries.failure = f"{tries.failure} ({why})" if tries.retried else tries.failure
                 break
-            retried += 1
+            tries.retried += 1
     if deadline.cancelled_caught:
-        failure = f"no endpoint answered within {timeouts.connect_s} s; last: {entry.endpoint}"
-    raise Refused(outcome, failure)
+        tries.failure = f"no endpoint answered within {timeouts.connect_s} s; last: {entry.endpoint}"
+    raise Refused(tries.outcome, tries.failure)
 
 
 async def _key(site: Site, arrival: Arrival, caller: WorkloadName, port: Port) -> int | None:

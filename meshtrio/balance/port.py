@@ -32,7 +32,7 @@ _FAULTS = frozenset(
 class Port:
     """One port of a service, as one worker balances it."""
 
-    __slots__ = ("_unanswered", "balancer", "breakers", "budget", "name", "pending")
+    __slots__ = ("_unanswered", "balancer", "breakers", "budget", "hedges", "hedges_won", "name", "pending")
 
     def __init__(self, name: str, balancer: Balancer, breakers: PortBreakers) -> None:
         self.name = name
@@ -43,6 +43,8 @@ class Port:
         self.budget = RetryBudget(retries.budget_percent, retries.budget_per_s)
         self.pending = 0
         """Calls for which no endpoint has answered yet; whoever dials counts them."""
+        self.hedges = self.hedges_won = 0
+        """How many tries began beside another one, ever, and how many of them won: who dials counts."""
         self._unanswered: dict[Hold, None] = {}
         """Who was asked and is silent, the one asked first in front. Only kept where something is slow."""
 
@@ -76,6 +78,30 @@ class Port:
             return None
         # It is not refused: the balancer gives nobody who is blocked, and who is not blocked may be called.
         return Hold(self, member, self.breakers.begin(member.id, now))
+
+    def hedge(
+        self,
+        endpoints: tuple[Endpoint, ...],
+        now: float,
+        key: int | None,
+        tried: Collection[str],
+        *,
+        retried: int,
+    ) -> "Hold | None":
+        """Hold an endpoint as `hold` does, for a try beside one that is silent; None if that is not to be.
+
+        It counts as a retry. Where no other endpoint may be called nothing is taken from the budget.
+        """
+        limits, retries = self.settings.limits, self.settings.retries
+        is_full = limits.connections and self.balancer.active >= limits.connections
+        hold = None if is_full or retried >= retries.attempts else self.hold(endpoints, now, key, tried)
+        if hold is None:
+            return None
+        if not self.budget.take(now):
+            hold.ended(Outcome.DRAINED, now)
+            return None
+        self.hedges += 1
+        return hold
 
     def why_none(self, endpoints: tuple[Endpoint, ...], now: float) -> tuple[Outcome, str]:
         """Say why `hold` found nobody though none was tried."""

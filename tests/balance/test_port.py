@@ -182,6 +182,45 @@ def test_retries_end_with_the_attempts_or_the_budget() -> None:
     assert made.why_no_retry(1, 0.0) == ""
 
 
+def hedged(made: Port, tried: tuple[str, ...], retried: int = 0, now: float = 0.0) -> Hold | None:
+    return made.hedge(ENDPOINTS, now, None, tried, retried=retried)
+
+
+def test_a_hedge_is_a_retry_elsewhere() -> None:
+    made = port(retries=Retries(attempts=1, budget_percent=0, budget_per_s=2))
+    first = held(made)
+    hedge = hedged(made, (first.endpoint.id,))
+    assert hedge is not None
+    assert hedge.endpoint.id != first.endpoint.id
+    assert hedged(made, ("a",), retried=1) is None, "attempts allows one"
+    assert (made.budget.allowed, made.budget.denied, made.hedges, made.balancer.active) == (1, 0, 1, 2)
+    assert made.why_no_retry(0, 0.0) == ""
+    assert hedged(made, ("a",)) is None, "both retries of this second are taken"
+    assert (made.budget.denied, made.hedges, made.balancer.active) == (1, 1, 2)
+
+
+def test_where_no_other_is_nothing_is_taken_for_a_hedge() -> None:
+    made = port(limits=ServiceLimits(connections=2))
+    assert hedged(made, ("a", "b", "c")) is None
+    holds = [held(made), held(made)]
+    assert hedged(made, (holds[0].endpoint.id,)) is None, "the service has as many connections as it may"
+    holds[1].ended(Outcome.CARRIED, 0.0)
+    assert hedged(made, (holds[0].endpoint.id,)) is not None
+    assert (made.budget.allowed, made.budget.denied, made.hedges) == (1, 0, 1)
+
+
+def test_a_hedge_without_budget_gives_a_permit_back() -> None:
+    made = port(
+        Thresholds(consecutive=1, open_s=10, half_open=1),
+        slow_start_s=0,
+        retries=Retries(budget_percent=0, budget_per_s=0),
+    )
+    held(made).ended(Outcome.CONNECT_FAILED, 0.0)
+    assert made.breakers.states(30.0)["a"].state is State.HALF_OPEN
+    assert hedged(made, ("b", "c"), now=30.0) is None
+    assert not made.breakers.states(30.0)["a"].permits
+
+
 @given(st.lists(st.tuples(st.booleans(), st.sampled_from(Outcome)), max_size=60))
 def test_counts_return_to_zero(steps: list[tuple[bool, Outcome]]) -> None:
     made = port(Thresholds(consecutive=2, open_s=3, half_open=1, successes=1), slow_start_s=0)
