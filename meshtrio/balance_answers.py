@@ -164,6 +164,8 @@ def _worker(number: int, pid: int, told: Picked) -> dict[str, Any]:
         "retries": {
             "allowed": load.retries_allowed if load else 0,
             "denied": load.retries_denied if load else 0,
+            "hedges": load.hedges if load else 0,
+            "hedges_won": load.hedges_won if load else 0,
         },
         **said,
         "omitted": told.omitted,

@@ -3,13 +3,14 @@
 from collections import Counter
 from collections.abc import Mapping
 
-from meshtrio.observe.sums import ALLOWED, DENIED, Gauge, Sums
+from meshtrio.observe.sums import ALLOWED, DENIED, HEDGES, HEDGES_WON, Gauge, Sums
 
 SERIES = 500
 """How many services have metrics of their own wishes. The others are added up as service "other"."""
 SHOWN = 20
 """How many services `status` names."""
 _RESULTS = {ALLOWED: "allowed", DENIED: "denied"}
+_NO_REMARKS = {*_RESULTS, HEDGES, HEDGES_WON}
 
 
 def summary(sums: Sums, unheeded: Mapping[str, tuple[str, ...]]) -> dict[str, object]:
@@ -30,6 +31,10 @@ def summary(sums: Sums, unheeded: Mapping[str, tuple[str, ...]]) -> dict[str, ob
 def gauges(sums: Sums, unheeded: Mapping[str, tuple[str, ...]]) -> list[Gauge]:
     """Return the numbers, by service port as far as there are not too many."""
     retries = "Calls that were tried again (allowed), or not because the retry budget was spent (denied)"
+    hedges = {
+        HEDGES: ("meshtrio_hedges_total", "Tries that began beside a silent one; each is a retry, too"),
+        HEDGES_WON: ("meshtrio_hedges_won_total", "Hedges that stood first, and so got the call"),
+    }
     remarked = "What went otherwise than configured while balancing, by why"
     wishes = "Wishes of a service for its traffic that are wrong, and not heeded"
     found = []
@@ -37,6 +42,10 @@ def gauges(sums: Sums, unheeded: Mapping[str, tuple[str, ...]]) -> list[Gauge]:
         for name, word in _RESULTS.items():
             labels = {"service_port": port, "result": word}
             found.append(Gauge("meshtrio_retries_total", retries, counts[name], labels, grows=True))
+        for name, (metric, means) in hedges.items():
+            if counts[HEDGES]:  # few services ask for them
+                labels = {"service_port": port}
+                found.append(Gauge(metric, means, counts[name], labels, grows=True))
         for word, count in sorted(_remarks(counts).items()):
             labels = {"service_port": port, "remark": word}
             found.append(Gauge("meshtrio_balance_remarks_total", remarked, count, labels, grows=True))
@@ -50,4 +59,4 @@ def gauges(sums: Sums, unheeded: Mapping[str, tuple[str, ...]]) -> list[Gauge]:
 
 
 def _remarks(counts: Counter[str]) -> dict[str, int]:
-    return {word: count for word, count in counts.items() if word not in _RESULTS}
+    return {word: count for word, count in counts.items() if word not in _NO_REMARKS}

@@ -39,13 +39,16 @@ def test_the_summary_adds_up_and_names_a_few(monkeypatch: pytest.MonkeyPatch) ->
 def test_numbers_by_service_and_no_more_than_some(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sums_module, "BALANCED", 1)
     monkeypatch.setattr(module, "SERIES", 1)
-    sums = heard(Balanced("a:http", 2, 1, {"no_key": 3}), Balanced("b:", 1), Balanced("c:", 1))
+    others = Balanced("b:", 1, hedges=1), Balanced("c:", 1)
+    sums = heard(Balanced("a:http", 2, 1, {"no_key": 3}), *others)
     found = {(one.name, *one.labels.values()): one.value for one in gauges(sums, WRONG)}
     assert found == {
         ("meshtrio_retries_total", "a:http", "allowed"): 2,
         ("meshtrio_retries_total", "a:http", "denied"): 1,
         ("meshtrio_retries_total", "other", "allowed"): 2,
         ("meshtrio_retries_total", "other", "denied"): 0,
+        ("meshtrio_hedges_total", "other"): 1,
+        ("meshtrio_hedges_won_total", "other"): 0,
         ("meshtrio_balance_remarks_total", "a:http", "no_key"): 3,
         ("meshtrio_unheeded_wishes", "shop/web"): 2,
         ("meshtrio_unheeded_wishes", "other"): 1,

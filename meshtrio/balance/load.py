@@ -30,6 +30,8 @@ def load_of(port: Port, now: float, rows: int = ROWS) -> PortLoad:
             for one in members[:rows]
         },
         omitted=len(members[rows:]),
+        hedges=port.hedges,
+        hedges_won=port.hedges_won,
     )
 
 
@@ -60,7 +62,8 @@ class Counted:
             budget, remarks = port.budget, port.balancer.remarks
             if not remarks and not budget.allowed and not budget.denied:
                 continue
-            now = Balanced(port.name, budget.allowed, budget.denied, dict(remarks))
+            counts = port.name, budget.allowed, budget.denied, dict(remarks), port.hedges, port.hedges_won
+            now = Balanced(*counts)
             kept[port.name] = now
             before = self._told.get(port.name)
             if before != now:
@@ -83,4 +86,6 @@ def _since(before: Balanced | None, now: Balanced) -> Balanced:
         now.retries_allowed - before.retries_allowed,
         now.retries_denied - before.retries_denied,
         {word: count for word, count in grown.items() if count},
+        now.hedges - before.hedges,
+        now.hedges_won - before.hedges_won,
     )

@@ -33,6 +33,8 @@ class PortLoad(msgspec.Struct, frozen=True):
     endpoints: dict[str, EndpointLoad]
     """By id."""
     omitted: int = 0
+    hedges: int = 0
+    hedges_won: int = 0
 
 
 class Balanced(msgspec.Struct, frozen=True):
@@ -42,6 +44,9 @@ class Balanced(msgspec.Struct, frozen=True):
     retries_allowed: int = 0
     retries_denied: int = 0
     remarks: dict[str, int] = {}
+    hedges: int = 0
+    """Tries that began beside another one of the same call; each is one of the retries, too."""
+    hedges_won: int = 0
 
 
 class ExplainedEndpoint(msgspec.Struct, frozen=True):

@@ -42,7 +42,8 @@ Examples:
      "by": "traffic.rules[0]"}, ...], "unheeded": [], "silent_workers": 0,
      "workers": [{"worker": 0, "pid": 613, "dialled": true, "picked": "orders-5d8",
                   "picked_address": "10.0.0.7:8080", "full": "", "active": 2, "pending": 0,
-                  "retries": {"allowed": 1, "denied": 0}, "algorithm": "maglev", "hash_key": "source_ip",
+                  "retries": {"allowed": 1, "denied": 0, "hedges": 0, "hedges_won": 0},
+                  "algorithm": "maglev", "hash_key": "source_ip",
                   "has_key": true, "tier": "zone", "share": 1.0, "remarks": {}, "omitted": 0,
                   "endpoints": [{"id": "orders-5d8", "address": "10.0.0.7:8080", "group": "first",
                                  "why_not": "", "weight": 1.0, "zone": "a", "active": 2,
@@ -157,8 +158,9 @@ def _worker(one: dict[str, Any], width: int | None) -> list[Line]:
     if one["full"]:
         lines.append(Line(f"no more connections are taken: {one['full']} is reached", "red"))
     if any(one["retries"].values()):
-        allowed, denied = one["retries"]["allowed"], one["retries"]["denied"]
-        lines.append(Line(f"retries: {allowed} allowed, {denied} denied by the budget"))
+        allowed, denied, hedges, won = one["retries"].values()
+        hedged = f" ({hedges} as hedges, of which {won} won)" if hedges else ""
+        lines.append(Line(f"retries: {allowed} allowed{hedged}, {denied} denied by the budget"))
     if one["remarks"]:
         counts = ", ".join(f"{word} {count}" for word, count in sorted(one["remarks"].items()))
         lines.append(Line(f"remarks: {counts}", "yellow"))

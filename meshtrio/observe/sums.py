@@ -20,6 +20,7 @@ BALANCED = 500
 """How many service ports' balancing is counted apart. Further ones count as service port "other"."""
 OTHER = "other"
 ALLOWED, DENIED = "retries_allowed", "retries_denied"
+HEDGES, HEDGES_WON = "hedges", "hedges_won"
 
 Later = Callable[[], Connection]
 """Makes the value of a connection that has ended: of most that end nobody ever looks at it."""
@@ -47,7 +48,7 @@ class Sums:
         self.omitted = 0
         self.handshakes: dict[tuple[Direction, str], int] = {}
         self.balanced: dict[str, Counter[str]] = {}
-        """By service port: retries (ALLOWED, DENIED), and remarks of balancers by their words."""
+        """By service port: retries (ALLOWED, DENIED), hedges, and remarks of balancers by their words."""
 
     def add(self, tally: Tally, later: Sequence[Later] = ()) -> None:
         """Take what a worker tells. `later` are further ones of those that are counted."""
@@ -74,6 +75,7 @@ class Sums:
             name = OTHER
         sums = self.balanced.setdefault(name, Counter())
         sums.update({ALLOWED: news.retries_allowed, DENIED: news.retries_denied})
+        sums.update({HEDGES: news.hedges, HEDGES_WON: news.hedges_won})
         sums.update(news.remarks)
 
     def recent(self) -> list[Connection]:

@@ -69,6 +69,16 @@ def test_each_count_is_told_once() -> None:
     assert counted.news(among) == [Balanced("default/web:http", 0, 0, {"no_key": 1})]
 
 
+def test_hedges_are_told_beside_the_retries_that_they_are() -> None:
+    among, counted = ports(Traffic()), Counted()
+    made = port(Traffic(), among=among)
+    for number in (1, 2):
+        made.hedge(AB, 0.0, None, ("a",), retried=0)
+        made.hedges_won += 1
+        assert counted.news(among) == [Balanced("default/web:http", 1, hedges=1, hedges_won=1)]
+        assert (load_of(made, 0.0).hedges, load_of(made, 0.0).hedges_won) == (number, number)
+
+
 def test_a_port_that_began_anew_is_told_whole() -> None:
     traffic, counted = Traffic(algorithm="maglev"), Counted()
     among = ports(traffic)

@@ -35,6 +35,7 @@ def desk() -> Desk:
     hold = port.hold(known(made).endpoints, 0.0, None, ())
     assert hold is not None
     port.why_no_retry(0, 0.0)
+    port.hedges = port.hedges_won = 1
     port.breakers.obey({"10.0.0.3": "open"}, 0.0)
     return made
 
