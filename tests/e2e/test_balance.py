@@ -72,6 +72,32 @@ def test_one_of_three_cannot_be_reached_and_no_caller_notices(mesh: tuple[Mesh, 
             assert 15 <= saw["c"] <= 25
 
 
+def test_who_is_silent_is_overtaken_by_a_hedge(mesh: tuple[Mesh, App]) -> None:
+    retries = {"hedge_after_s": 0.03, "budget_per_s": 1000}
+    with open_shop(*mesh, breaker={"enabled": False}, retries=retries) as shop:
+        heal = drops(shop, "c")
+        assert set(shop.burst(30)) == {"a", "b"}
+        heal()
+
+        def told() -> tuple[int, int]:
+            lines = str(shop.mesh.ask("GET", "/metrics").body).splitlines()
+            ours = dict(line.split(" ") for line in lines if f"/{shop.name}:" in line)
+            names = ("meshtrio_hedges_total", "meshtrio_hedges_won_total")
+            begun, won = (
+                sum(float(ours[one]) for one in ours if one.startswith(f"{name}{{")) for name in names
+            )
+            return int(begun), int(won)
+
+        def explained() -> tuple[int, int]:
+            workers = shop.mesh.ask("GET", f"/v1/balance/default/{shop.name}").body["workers"]
+            retries = [one["retries"] for one in workers]
+            return sum(one["hedges"] for one in retries), sum(one["hedges_won"] for one in retries)
+
+        # A third of the calls begins at c, in each worker's turns.
+        shop.mesh.wait(lambda: told()[1] >= 8)
+        shop.mesh.wait(lambda: told() == explained())
+
+
 # One of three accepts and then fails: that is bounded, and the end says why
 
 
