@@ -27,8 +27,8 @@ def records() -> Iterator[list[dict[str, Any]]]:
 
 
 @contextlib.asynccontextmanager
-async def called(made: Scene) -> AsyncIterator[tuple[trio.SocketStream, trio.SocketStream]]:
-    """Call a workload and be silent until its server was dialled: the caller's end, and the server's."""
+async def called(made: Scene) -> AsyncIterator[tuple[trio.SocketStream, trio.SocketStream, trio.CancelScope]]:
+    """Call a workload and be silent until its server was dialled: caller's end, server's, and its task."""
     identify(made)
     with (
         door_in(made.door.netns, made.maps, direction="inbound") as door,
@@ -38,13 +38,19 @@ async def called(made: Scene) -> AsyncIterator[tuple[trio.SocketStream, trio.Soc
         caller = await arrived(socket.socket(), address_of(app))
         made.client, peer = app.accept()
         made.client.setblocking(False)
+        task = trio.CancelScope()
+
+        async def carried(client: socket.socket) -> None:
+            with task:
+                await carry(made.site, door, client, peer)
+
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(carry, made.site, door, made.client, peer)
+            nursery.start_soon(carried, made.client)
             await trio.lowlevel.wait_readable(app)
             server = trio.SocketStream(trio.socket.from_stdlib_socket(app.accept()[0]))
             with trio.fail_after(5):
                 async with caller, server:
-                    yield caller, server
+                    yield caller, server, task
 
 
 def by_hand() -> tuple[ssl.SSLObject, ssl.MemoryBIO, ssl.MemoryBIO]:
@@ -58,7 +64,7 @@ def by_hand() -> tuple[ssl.SSLObject, ssl.MemoryBIO, ssl.MemoryBIO]:
 async def test_a_mesh_whose_first_words_were_lost_is_secured(records: list[dict[str, Any]]) -> None:
     tls, arriving, leaving = by_hand()
     async with scene() as made:
-        async with called(made) as (caller, server):
+        async with called(made) as (caller, server, _):
             with contextlib.suppress(ssl.SSLWantReadError):
                 tls.do_handshake()
             await caller.send_all(leaving.read())
@@ -78,7 +84,7 @@ async def test_policy_asks_again_who_it_is(records: list[dict[str, Any]]) -> Non
     tls, arriving, leaving = by_hand()
     async with scene() as made:
         made.configure(policy=nobody)
-        async with called(made) as (caller, server):
+        async with called(made) as (caller, server, _):
             with contextlib.suppress(ssl.SSLWantReadError):
                 tls.do_handshake()
             await caller.send_all(leaving.read())
@@ -93,7 +99,7 @@ async def test_policy_asks_again_who_it_is(records: list[dict[str, Any]]) -> Non
 
 async def test_a_server_that_speaks_first_is_heard(records: list[dict[str, Any]]) -> None:
     async with scene() as made:
-        async with called(made) as (caller, server):
+        async with called(made) as (caller, server, _):
             await server.send_all(b"220 ready")
             assert await caller.receive_some() == b"220 ready"
             await caller.send_all(b"HELO")
@@ -104,7 +110,7 @@ async def test_a_server_that_speaks_first_is_heard(records: list[dict[str, Any]]
 
 async def test_a_plain_caller_is_carried_when_he_speaks(records: list[dict[str, Any]]) -> None:
     async with scene() as made:
-        async with called(made) as (caller, server):
+        async with called(made) as (caller, server, _):
             await caller.send_all(b"hello")
             assert await server.receive_some() == b"hello"
             await server.send_all(b"hello yourself")
@@ -116,7 +122,7 @@ async def test_a_plain_caller_is_carried_when_he_speaks(records: list[dict[str, 
 @pytest.mark.parametrize("who", ["caller", "server"])
 async def test_whoever_ends_without_a_word_ends_it(who: str, records: list[dict[str, Any]]) -> None:
     async with scene() as made:
-        async with called(made) as (caller, server):
+        async with called(made) as (caller, server, _):
             one, other = (caller, server) if who == "caller" else (server, caller)
             await one.send_eof()
             assert await other.receive_some() == b""
@@ -124,3 +130,13 @@ async def test_whoever_ends_without_a_word_ends_it(who: str, records: list[dict[
             assert await one.receive_some() == b""
         ended = only_ending(made, records)
     assert ended.outcome is Outcome.CARRIED
+
+
+async def test_a_drain_ends_it_as_drained(records: list[dict[str, Any]]) -> None:
+    async with scene() as made:
+        async with called(made) as (caller, server, task):
+            task.cancel()
+            assert await is_reset(caller)
+            assert await is_reset(server)
+        ended = only_ending(made, records)
+    assert ended.outcome is Outcome.DRAINED

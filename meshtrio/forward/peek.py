@@ -71,14 +71,11 @@ async def peek(sock: socket.socket, reader: Reader[Answer], patience_s: float) -
 async def speaks(caller: socket.socket, other: TcpEnd, patience_s: float) -> bool:
     """Wait until one of the two has something to be read, be it its end. True: it is, or also, `caller`."""
 
-    async def listen(sock: TcpEnd, scope: trio.CancelScope) -> None:
-        await trio.lowlevel.wait_readable(sock.fileno())
-        scope.cancel()
-
-    with trio.move_on_after(patience_s):
-        async with trio.open_nursery() as nursery:
-            for sock in (caller, other):
-                nursery.start_soon(listen, sock, nursery.cancel_scope)
+    with select.epoll() as either:
+        for sock in (caller, other):
+            either.register(sock.fileno(), select.EPOLLIN)
+        with trio.move_on_after(patience_s):
+            await trio.lowlevel.wait_readable(either.fileno())
     poll = select.poll()
     poll.register(caller, select.POLLIN)
     return bool(poll.poll(0))
