@@ -27,6 +27,9 @@ MAP_UPDATE_BATCH = 26
 MAP_PERCPU_ARRAY, MAP_SK_STORAGE, MAP_CGROUP_STORAGE = 6, 24, 19
 QUERY_EFFECTIVE = 1
 ALLOW_OVERRIDE, ALLOW_MULTI = 1, 2
+_NOT_SUPPORTED = 524
+CANNOT = frozenset((errno.EINVAL, errno.EOPNOTSUPP, _NOT_SUPPORTED))
+"""How a kernel says that it has no such call for such a map. ENOTSUPP is its own: C has no name for it."""
 _LOG_BYTES = 256 * 1024
 _LINK_BYTES, _LINK_OF_NETNS = 64, 5
 
@@ -224,7 +227,7 @@ def take_out(descriptor: int, key: bytes, value_bytes: int) -> bytes | None:
     except OSError as refused:
         if refused.errno == errno.ENOENT:
             return None
-        if refused.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+        if refused.errno not in CANNOT:
             raise
         last = look_up(descriptor, key, value_bytes)
         delete(descriptor, key)

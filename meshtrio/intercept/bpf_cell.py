@@ -42,7 +42,7 @@ class Cell:
             try:
                 return self._value.raw if self._did(bpf.MAP_LOOKUP_AND_DELETE, self._full) else None
             except OSError as refused:
-                if refused.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+                if refused.errno not in bpf.CANNOT:
                     raise
                 self._takes = False
         if not self._did(bpf.MAP_LOOKUP, self._full):

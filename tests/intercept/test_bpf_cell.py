@@ -54,6 +54,20 @@ def test_a_kernel_that_cannot_do_both_at_once_is_asked_twice_from_then_on(
     assert cell.take_out(b"one!") is None
 
 
+def test_a_map_that_cannot_do_both_at_once_is_known_by_the_errno_of_an_old_kernel() -> None:
+    """Before 5.14 hash tables could not, and the kernel said ENOTSUPP, as of arrays to this day."""
+    array = bpf.create_map(ARRAY, "array", (4, 8, 1), 0)
+    try:
+        cell = Cell(array, 4, 8)
+        with pytest.raises(OSError, match="Invalid argument"):  # of an array nothing can be deleted
+            cell.take_out(bytes(4))
+        assert not cell._takes
+        with pytest.raises(OSError, match="Invalid argument"):
+            bpf.take_out(array, bytes(4), 8)
+    finally:
+        os.close(array)
+
+
 def test_deleting_says_whether_there_was_something(two: int) -> None:
     cell = Cell(two, 4, 8)
     cell.update(b"one!", b"11111111")
