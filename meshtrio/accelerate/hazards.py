@@ -26,6 +26,8 @@ class Hazard(enum.Enum):
     """A sender whose peer does not read is held up, and no byte is lost by that."""
     EDGES = "epoll edges"
     """Each arrival is an edge of epoll: who has read all is woken again."""
+    SHORT_READ = "short read"
+    """A read that gives less than was asked for has found all that waits, as epoll(7) promises for edges."""
     LOW_WATER = "SO_RCVLOWAT"
     """A socket is not readable before as much is there as its owner asked for."""
     HALF_CLOSE = "half-close"
@@ -46,15 +48,16 @@ class Rung(enum.Enum):
     """A way to use sk_msg: between which sockets; the value is its name on the screen."""
 
     OURS = "R3 door to door"
-    """Between sockets that are both ours."""
+    """Between the sockets of two doors of ours that speak mutual TLS with each other."""
     DOOR = "R4 app to door"
     """Between a program's socket and ours."""
     APPS = "R5 app to app"
     """Between two programs' sockets, once a worker has allowed it."""
 
 
-# Our relay asks neither for counts nor splices, and makes its resets by SO_LINGER.
-_OURS = frozenset(Hazard) - {Hazard.UNREAD, Hazard.COUNT, Hazard.SPLICE}
+# TLS carries nothing urgent, and nobody splices what he must decrypt (plain sockets our relay does splice).
+# Our relay does not ask for counts, and makes its resets by SO_LINGER.
+_OURS = frozenset(Hazard) - {Hazard.URGENT, Hazard.UNREAD, Hazard.COUNT, Hazard.SPLICE}
 # What a program asks of its socket nobody can know before.
 NEEDS: Mapping[Rung, frozenset[Hazard]] = {
     Rung.OURS: _OURS,

@@ -10,11 +10,13 @@ import select
 import socket
 import struct
 import termios
+import time
 from collections.abc import Callable
 
 from meshtrio.accelerate.bulk import bulk, memory
 from meshtrio.accelerate.hazards import Hazard
 from meshtrio.accelerate.lab import ENDLESS, PATIENCE_S, Lab, take
+from meshtrio.forward.tcp import unacked_bytes
 
 SOME = b"some bytes that are sent at once"
 NOTHING_S = 0.02
@@ -65,6 +67,20 @@ def edges(lab: Lab, host: str) -> str:
                 return f"no edge for {'redirected' if turn < 2 else 'native'} bytes"
             take(server, 1)
         return _went(lab, client, 2)
+
+
+def short_read(lab: Lab, host: str) -> str:
+    """Let redirected and native bytes wait together, and read once with room for more."""
+    with lab.pair(host, len(SOME)) as (client, server):
+        client.sendall(SOME)
+        client.sendall(SOME)
+        until = time.monotonic() + PATIENCE_S
+        while unacked_bytes(client) and time.monotonic() < until:
+            time.sleep(0.001)
+        got = server.recv(100 * len(SOME))
+        if got != SOME + SOME:
+            return f"a read with room for more gave {len(got)} of {2 * len(SOME)} bytes"
+        return _went(lab, client, len(SOME))
 
 
 def low_water(lab: Lab, host: str) -> str:
@@ -172,6 +188,7 @@ PROBES: dict[Hazard, Probe] = {
     Hazard.BULK: bulk,
     Hazard.MEMORY: memory,
     Hazard.EDGES: edges,
+    Hazard.SHORT_READ: short_read,
     Hazard.LOW_WATER: low_water,
     Hazard.HALF_CLOSE: half_close,
     Hazard.RESET: reset,

@@ -4,7 +4,7 @@ import pytest
 
 from meshtrio.accelerate.hazards import NEEDS, Finding, Hazard, Rung, verdicts
 
-FOR_PROGRAMS = {Hazard.UNREAD, Hazard.COUNT, Hazard.SPLICE}
+FOR_PROGRAMS = {Hazard.URGENT, Hazard.UNREAD, Hazard.COUNT, Hazard.SPLICE}
 
 
 def findings(*wrong: Hazard) -> list[Finding]:

@@ -1,12 +1,15 @@
 """World. The probes find no fault with TCP itself, and find each fault that is put into the program."""
 
+import contextlib
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from meshtrio.accelerate.bulk import BULK_BYTES, CREDIT_BYTES
 from meshtrio.accelerate.hazards import Hazard
-from meshtrio.accelerate.lab import Lane
+from meshtrio.accelerate.lab import PATIENCE_S, Lane, Pair
 from meshtrio.accelerate.probes import PROBES, SOME
 from tests.accelerate.inside import TEXT, compiled, run
 from tests.accelerate.plain import Plain
@@ -33,6 +36,7 @@ COUNTED = [
     Hazard.BULK,
     Hazard.MEMORY,
     Hazard.EDGES,
+    Hazard.SHORT_READ,
     Hazard.LOW_WATER,
     Hazard.HALF_CLOSE,
     Hazard.UNREAD,
@@ -43,6 +47,31 @@ COUNTED = [
 @pytest.mark.parametrize("hazard", COUNTED)
 def test_bytes_that_never_went_past_tcp_prove_nothing(hazard: Hazard) -> None:
     assert PROBES[hazard](Plain(Lane(0, 0, 0, 0)), "127.0.0.1") != ""
+
+
+class Halved(socket.socket):
+    """A socket that reads as much as one of two messages, however much waits."""
+
+    def recv(self, size: int, flags: int = 0, /) -> bytes:
+        return super().recv(min(size, len(SOME)), flags)
+
+
+class Halving(Plain):
+    """A lab whose servers are such sockets."""
+
+    @contextlib.contextmanager
+    def pair(self, host: str, credit_bytes: int, *, early: bytes = b"") -> Iterator[Pair]:
+        with (
+            super().pair(host, credit_bytes, early=early) as (client, server),
+            Halved(fileno=server.detach()) as halved,
+        ):
+            halved.settimeout(PATIENCE_S)
+            yield Pair(client, halved)
+
+
+def test_a_read_that_leaves_what_waits_is_found() -> None:
+    wrong = PROBES[Hazard.SHORT_READ](Halving(WHOLE), "127.0.0.1")
+    assert wrong == f"a read with room for more gave {len(SOME)} of {2 * len(SOME)} bytes"
 
 
 LATCHED, CREDIT = "lane->latched ||", "lane->credit_bytes < size ||"
