@@ -21,15 +21,13 @@ raw_syscall.argtypes = [ctypes.c_long, ctypes.c_int, ctypes.c_void_p, ctypes.c_u
 MAP_CREATE, MAP_LOOKUP, MAP_UPDATE, MAP_DELETE, MAP_NEXT_KEY, PROG_LOAD = 0, 1, 2, 3, 4, 5
 OBJ_PIN, OBJ_GET, PROG_TEST_RUN, INFO_BY_FD, PROG_QUERY, BTF_LOAD = 6, 7, 10, 15, 16, 18
 LINK_CREATE, LINK_UPDATE, LINK_DETACH = 28, 29, 34
-MAP_LOOKUP_AND_DELETE = 21
-MAP_UPDATE_BATCH = 26
+MAP_LOOKUP_AND_DELETE, MAP_UPDATE_BATCH = 21, 26
 
 MAP_PERCPU_ARRAY, MAP_SK_STORAGE, MAP_CGROUP_STORAGE = 6, 24, 19
 QUERY_EFFECTIVE = 1
 ALLOW_OVERRIDE, ALLOW_MULTI = 1, 2
-_NOT_SUPPORTED = 524
-CANNOT = frozenset((errno.EINVAL, errno.EOPNOTSUPP, _NOT_SUPPORTED))
-"""How a kernel says that it has no such call for such a map. ENOTSUPP is its own: C has no name for it."""
+CANNOT = frozenset((errno.EINVAL, errno.EOPNOTSUPP, 524))
+"""How a kernel says that it has no such call for such a map. 524 is its ENOTSUPP: C has no name for it."""
 _LOG_BYTES = 256 * 1024
 _LINK_BYTES, _LINK_OF_NETNS = 64, 5
 
