@@ -69,6 +69,8 @@ class Place(NamedTuple):
     folder: Path
     cores: Cores
     servers: dict[Target, tuple[str, int]]
+    server: int = 0
+    """The pid of the echo server."""
     wire: Wire | None = None
     """Where load and servers are, if they are apart."""
 
@@ -110,4 +112,6 @@ def _serving(ground: Ground, wire: Wire | None) -> Iterator[Place]:
         echo_port = int(echo.stdout.readline())
         wait_for_port(port, http, within_s=5, log=http_log, host=address, spot=spot)
         echo_address, http_address = (address, echo_port), (address, port)
-        yield Place(folder, cores, {"echo": echo_address, "anew": echo_address, "http": http_address}, wire)
+        yield Place(
+            folder, cores, {"echo": echo_address, "anew": echo_address, "http": http_address}, echo.pid, wire
+        )

@@ -1,7 +1,8 @@
 """Shell. Direct services beside no mesh at all, and what a pick costs.
 
-`python -m tests.bench.direct ROUNDS SCENARIO...`, or without arguments for the picks. The scenario `udp` is
-round trips to a UDP service (datagrams.py).
+`python -m tests.bench.direct ROUNDS LOAD...` compares (direct_slots.py; several hundred rounds, a minute a
+load), without arguments it is the picks. The load `udp` is round trips to a UDP service (datagrams.py), of
+which five rounds are enough; it must be named.
 
 Linux IPVS would be the other one to compare with; it is measured nowhere here, for it needs a kernel that has
 it (CONFIG_IP_VS).
@@ -9,92 +10,26 @@ it (CONFIG_IP_VS).
 
 import contextlib
 import ctypes
-import json
 import os
 import struct
 import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
 
 import trio
 
 from meshtrio.address import Address
-from meshtrio.benchmark.cores import choose_cores
-from meshtrio.benchmark.statistics import ratio_by_round, spread_of
 from meshtrio.intercept import bpf
 from meshtrio.intercept.direct_layout import Pick
 from meshtrio.intercept.direct_maps import DirectMaps
 from meshtrio.intercept.kernel import open_kernel
 from meshtrio.intercept.udp_maps import UdpMaps
-from tests.bench import datagrams
-from tests.bench.backend import Ground, Place
-from tests.bench.mesh import Meshtrio, configuration
-from tests.bench.peer import Unmeshed
-from tests.bench.scenario import SCENARIOS
-from tests.bench.toolchain import build
-from tests.bench.turn import under_load
+from tests.bench import datagrams, direct_slots
 from tests.bpf.pod import HERE, VIP, Pod, pod_in
 from tests.support.namespace import Namespace
 
-SECONDS = 2
-MEASURED = {
-    "connect": "per_second",
-    "connect-16": "per_second",
-    "roundtrip-1": "per_second",
-    "roundtrip-64": "per_second",
-    "bulk-up": "gigabytes_per_second",
-    "bulk-down": "gigabytes_per_second",
-}
 ENABLE_STATS = 32
 _INFO_BYTES, _RUN_TIME_AT = 256, 192
 """Of struct bpf_prog_info (include/uapi/linux/bpf.h): run_time_ns and run_cnt stand there."""
-
-
-class MeshtrioDirect(Meshtrio):
-    """As the eBPF rung, and the services are direct: after the start nobody of ours has anything to do."""
-
-    workload = "bench-direct"
-
-    def __init__(self) -> None:
-        super().__init__("ebpf")
-        self.name = "meshtrio-direct"
-
-    def configured(self, place: Place, services: Path) -> str:
-        """Write the configuration."""
-        settings = json.loads(configuration(place, services))
-        return json.dumps(settings | {"traffic": {"direct": "auto", "retries": {"attempts": 0}}})
-
-
-def compare(rounds: int, wanted: Sequence[str]) -> None:
-    """Print how many times the unmeshed number the direct one is, round by round.
-
-    And how many times its own unmeshed is, measured twice: what lies between these is the machine's.
-    """
-    again = Unmeshed()
-    again.name = "unmeshed again"
-    peers = (Unmeshed(), again, MeshtrioDirect())
-    with tempfile.TemporaryDirectory() as folder:
-        cores = choose_cores(os.sched_getaffinity(0))
-        build(Path(folder))
-        ground = Ground(Path(folder), cores)
-        for scenario in SCENARIOS:
-            if scenario.name not in wanted:
-                continue
-            key = MEASURED[scenario.name]
-            numbers: dict[str, dict[int, float]] = {peer.name: {} for peer in peers}
-            ours = []
-            for number in range(rounds):
-                for peer in peers if number % 2 else reversed(peers):
-                    found, _ = under_load(peer, scenario, ground, seconds=SECONDS)
-                    numbers[peer.name][number] = found[key]
-                    ours += [found["proxy_us_per_operation"]] if peer is peers[2] else []
-            print(f"{scenario.title}: unmeshed {spread_of(list(numbers[peers[0].name].values())).median:.5g}")
-            for peer in peers[1:]:
-                ratio = ratio_by_round(numbers[peer.name], numbers[peers[0].name])
-                assert ratio is not None
-                print(f"    {peer.name}: {ratio.median:.3f} x ({ratio.low:.3f} to {ratio.high:.3f})")
-            print(f"    agent and worker: {max(ours):.2f} us an operation at most", flush=True)
 
 
 @contextlib.contextmanager
@@ -181,8 +116,8 @@ def picks() -> None:
 
 if __name__ == "__main__":
     if len(sys.argv) > 1:
-        rounds, wanted = int(sys.argv[1]), sys.argv[2:] or [*MEASURED, "udp"]
-        compare(rounds, wanted)
+        rounds, wanted = int(sys.argv[1]), sys.argv[2:] or list(direct_slots.LOADS)
+        direct_slots.compare(rounds, [name for name in wanted if name != "udp"])
         if "udp" in wanted:
             datagrams.compare(rounds)
     else:

@@ -92,6 +92,26 @@ def test_connections_end_at_their_count(tools: Path, server: tuple[object, str])
     assert found["connect_p50_us"] < found["first_byte_p50_us"] < found["whole_p50_us"]
 
 
+@pytest.mark.parametrize(
+    "work", ["connect 1", "connect 16", "roundtrip 1", "roundtrip 65536", "up 0", "down 0"]
+)
+def test_slots_are_answered_one_by_one(tools: Path, server: tuple[object, str], work: str) -> None:
+    command = [str(tools / "client"), "slots", "127.0.0.1", server[1], *work.split()]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as client:
+        assert client.stdin is not None
+        assert client.stdout is not None
+        for milliseconds in (5, 20):
+            client.stdin.write(f"{milliseconds}\n")
+            client.stdin.flush()
+            found = json.loads(client.stdout.readline())
+            assert found["errors"] == 0
+            assert found["operations"] > 0
+            assert found["ns"] >= milliseconds * 1e6
+            assert 0 < found["processor_ns"] <= found["ns"]
+        client.stdin.close()
+        assert client.wait(10) == 0
+
+
 def test_idle_connections_are_held_until_the_input_ends(tools: Path, server: tuple[object, str]) -> None:
     assert run(tools, "idle", "127.0.0.1", server[1], "50") == {"operations": 50, "errors": 0}
 

@@ -10,7 +10,7 @@ from tests.bench.kernel_types import offsets_of
 
 SOURCES = Path(__file__).parent / "load"
 BTF = Path("/sys/kernel/btf/vmlinux")
-CLIENT = "client connect callers messages rate stolen bulk"
+CLIENT = "client connect callers messages rate slots stolen bulk"
 PROGRAMS = {
     "server": ("server.c",),
     "client": tuple(f"{part}.c" for part in CLIENT.split()),

@@ -1,6 +1,7 @@
 """Shell. The bench's end of the launcher: runs load commands inside the mesh and reads what they print."""
 
 import contextlib
+import io
 import json
 import os
 import socket
@@ -33,6 +34,28 @@ class Loaded(NamedTuple):
     windows: tuple[Window, ...] = ()
 
 
+class Conversation:
+    """A load command that answers."""
+
+    def __init__(self, name: str, questions: IO[bytes] | io.FileIO, answers: IO[bytes]) -> None:
+        self._name = name
+        self._questions = questions
+        self._answers = answers
+
+    def ask(self, line: str) -> dict[str, float]:
+        """Say a line, and give the answer. RuntimeError if it has ended."""
+        with contextlib.suppress(BrokenPipeError):
+            self._questions.write(line.encode() + b"\n")
+        return self.hear()
+
+    def hear(self) -> dict[str, float]:
+        """Give what it says next. RuntimeError if it has ended."""
+        line = self._answers.readline().decode()
+        if not line:
+            raise RuntimeError(f"{self._name} printed nothing")
+        return loaded(line).numbers
+
+
 class Workload:
     """A process in the mesh that runs what we say, on the client's core."""
 
@@ -60,24 +83,29 @@ class Workload:
 
         The block runs while it waits. Afterwards it has ended.
         """
+        with self.converse(words, within_s=within_s) as command:
+            yield Held(command.hear())
+
+    @contextlib.contextmanager
+    def converse(self, words: Sequence[str], *, within_s: float) -> Iterator["Conversation"]:
+        """Run a command that answers lines until the end of its standard input.
+
+        The block runs while it waits. Afterwards it has ended. RuntimeError if it failed.
+        """
         down_read, down_write = os.pipe()
         up_read, up_write = os.pipe()
         with (
-            open(down_write, "wb") as lifeline,
+            open(down_write, "wb", buffering=0) as lifeline,
             open(up_read, "rb") as said,
             tempfile.TemporaryFile("w+") as wrong,
         ):
             with open(down_read, "rb") as stdin, open(up_write, "wb") as stdout:
                 self._begin(words, [stdin, stdout, wrong])
-            line = said.readline().decode()
             try:
-                if line:
-                    yield Held(loaded(line).numbers)
+                yield Conversation(words[0], lifeline, said)
             finally:
                 lifeline.close()
                 self._finish(words, wrong, within_s=within_s)
-            if not line:
-                raise RuntimeError(f"{words[0]} printed nothing")
 
     def _begin(self, words: Sequence[str], streams: Sequence[IO[str] | IO[bytes]]) -> None:
         order = json.dumps({"words": list(words), "core": self._core}).encode()

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "client.h"
 
@@ -17,7 +18,7 @@ static void keep_last(struct farewell *farewell, ssize_t n)
 	memcpy((char *)farewell + size - fresh, chunk + (n < 0 ? 0 : n) - fresh, fresh);
 }
 
-void run_bulk(enum purpose purpose, uint64_t run_ns)
+struct moved move_bytes(enum purpose purpose, uint64_t run_ns)
 {
 	int fd = dial_through(purpose, run_ns / 1000000);
 	uint64_t sent = 0, received = 0, start = now_ns();
@@ -48,11 +49,20 @@ void run_bulk(enum purpose purpose, uint64_t run_ns)
 		keep_last(&farewell, n);
 		received += n > 0 ? n : 0;
 	}
-	double seconds = (double)(now_ns() - start) / NS;
+	struct moved moved = {.bytes = sent + received, .ns = now_ns() - start};
 	if (purpose & UP) {
-		received -= sizeof(farewell);
+		moved.bytes -= sizeof(farewell);
 		errors += farewell.received != sent;
 	}
+	close(fd);
+	return moved;
+}
+
+void run_bulk(enum purpose purpose, uint64_t run_ns)
+{
+	struct moved moved = move_bytes(purpose, run_ns);
+	double seconds = (double)moved.ns / NS;
+
 	printf("{\"operations\": %.0f, \"seconds\": %.4f, \"errors\": %lu, \"gigabytes_per_second\": %.4f}\n",
-	       (sent + received) / 1e6, seconds, errors, (sent + received) / seconds / 1e9);
+	       moved.bytes / 1e6, seconds, errors, moved.bytes / seconds / 1e9);
 }

@@ -5,9 +5,10 @@
  *   client roundtrip IP PORT CONNECTIONS SECONDS         1 KiB there and back, again
  *   client rate      IP PORT CONNECTIONS SECONDS RATE MS the same, at fixed times, in windows of MS
  *   client up|down|both IP PORT SECONDS                  as many bytes as go through
+ *   client slots     IP PORT WHAT NUMBER                 work in slots, see slots.c
  *   client idle      IP PORT CONNECTIONS                 hold them until standard input ends
  *
- * Prints one line of JSON. Ends with 2 when it cannot measure, with 3 when nothing moves any more.
+ * Prints one line of JSON, or one a slot. Ends with 2 when it cannot measure, with 3 when nothing moves any more.
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -112,7 +113,7 @@ int main(int argc, char **argv)
 	/* Fifty microseconds of slack by default: more than what is measured here. */
 	prctl(PR_SET_TIMERSLACK, 1);
 	signal(SIGALRM, nothing_moves);
-	if (strcmp(mode, "idle"))
+	if (strcmp(mode, "idle") && strcmp(mode, "slots"))
 		alarm(run_ns / NS + 15);
 	if (!strcmp(mode, "connect"))
 		run_connect(first, run_ns, argc > 6 ? strtoul(argv[6], NULL, 10) : 10000);
@@ -122,6 +123,8 @@ int main(int argc, char **argv)
 		run_rate(first, run_ns, atoi(argv[6]), atoi(argv[7]) * (NS / 1000));
 	else if (!strcmp(mode, "up") || !strcmp(mode, "down") || !strcmp(mode, "both"))
 		run_bulk(mode[0] == 'u' ? UP : mode[0] == 'd' ? DOWN : BOTH, run_ns);
+	else if (!strcmp(mode, "slots") && argc > 5)
+		run_slots(argv[4], strtoul(argv[5], NULL, 10));
 	else if (!strcmp(mode, "idle"))
 		run_idle(first);
 	else

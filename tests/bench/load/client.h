@@ -32,9 +32,31 @@ struct caller *open_callers(unsigned connections, int *poller);
 /* Send what is due, as far as there is room. */
 void push(struct caller *caller);
 
+/* Who opens and closes, and how long that took. */
+struct churn {
+	struct tally connecting, first, whole;
+	uint64_t *began; /* by descriptor */
+	int poller;
+	unsigned long done;
+};
+
+struct churn new_churn(void);
+
+/* Open, wait for the first byte, close, so many at a time. Afterwards all are closed, and counted. */
+void open_and_close(struct churn *churn, unsigned connections, uint64_t run_ns, unsigned long most);
+
+struct moved {
+	uint64_t bytes;
+	uint64_t ns;
+};
+
+/* As many bytes as go through a connection of their own, which is closed afterwards. */
+struct moved move_bytes(enum purpose purpose, uint64_t run_ns);
+
 void run_connect(unsigned connections, uint64_t run_ns, unsigned long most);
 void run_messages(unsigned connections, uint64_t run_ns);
 void run_rate(unsigned connections, uint64_t run_ns, unsigned rate, uint64_t window_ns);
 void run_bulk(enum purpose purpose, uint64_t run_ns);
+void run_slots(const char *what, unsigned long number);
 
 #endif
