@@ -84,33 +84,44 @@ static __always_inline void source_of(struct bpf_sock_ops *ctx, struct addr *sou
 	__builtin_memcpy(source->ip, words, 16);
 }
 
-static __always_inline void describe(struct bpf_sock_ops *ctx, const struct flow *flow, struct live *live)
+/* A socket is about to connect to a member. */
+static __always_inline void follow(struct bpf_sock_addr *ctx, const struct addr *to, const struct workload *w,
+				   const struct addr *member)
 {
-	source_of(ctx, &live->source);
-	live->destination = flow->destination;
-	live->member = flow->member;
-	live->workload = flow->workload;
-	live->netns = flow->netns;
-	live->began = flow->began;
-}
-
-static __always_inline void direct_begins(struct bpf_sock_ops *ctx, struct flow *flow, struct member *member)
-{
-	struct live live = {};
+	struct followed followed = { .live = { .destination = *to,
+					       .member = *member,
+					       .workload = w->id,
+					       .netns = w->netns } };
 	__u64 cookie = bpf_get_socket_cookie(ctx);
 
-	flow->began = bpf_ktime_get_ns();
-	describe(ctx, flow, &live);
-	if (direct_live.update(&cookie, &live))
+	/* The socket may have been redirected before (a second connect). */
+	flows.sk_storage_delete(ctx->sk);
+	if (direct_live.update(&cookie, &followed))
 		count(FULL_LIVE);
-	else
-		flow->flags |= FLOW_LISTED;
+}
+
+/* A socket is about to connect elsewhere, perhaps after a connect to a member that failed before it began. */
+static __always_inline void unfollow(struct bpf_sock_addr *ctx)
+{
+	__u64 cookie = bpf_get_socket_cookie(ctx);
+
+	if (direct_live.lookup(&cookie))
+		direct_live.delete(&cookie);
+}
+
+static __always_inline void direct_begins(struct bpf_sock_ops *ctx, struct followed *followed,
+					  struct member *member)
+{
+	__u32 flags = FLOW_BEGUN;
+
+	source_of(ctx, &followed->live.source);
+	followed->live.began = bpf_ktime_get_ns();
 	if (member) {
 		__sync_fetch_and_add(&member->connections, 1);
 		__sync_fetch_and_add(&member->active, 1);
-		flow->flags |= FLOW_ACTIVE;
+		flags |= FLOW_ACTIVE;
 	}
-	flow->flags |= FLOW_BEGUN;
+	followed->flags = flags;
 	bpf_sock_ops_cb_flags_set(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
 }
 
@@ -119,11 +130,11 @@ static __always_inline void direct_begins(struct bpf_sock_ops *ctx, struct flow 
  * came. In FIN_WAIT2 it has come if the process still listened; if it had let go, what came after that
  * moment can only be the FIN, for data would have been answered by a reset.
  */
-static __always_inline void payload(struct bpf_sock_ops *ctx, const struct flow *flow, __u32 state,
+static __always_inline void payload(struct bpf_sock_ops *ctx, const struct followed *followed, __u32 state,
 				    struct ended *ended)
 {
 	__u64 sent = ctx->bytes_acked, received = ctx->bytes_received;
-	int let_go = flow->flags & FLOW_RELEASED;
+	int let_go = followed->released;
 
 	if (sent)
 		sent--;
@@ -131,7 +142,7 @@ static __always_inline void payload(struct bpf_sock_ops *ctx, const struct flow 
 		     state == BPF_TCP_TIME_WAIT))
 		sent--;
 	if (state == BPF_TCP_FIN_WAIT2 && let_go)
-		received = flow->fin_wait2;
+		received = followed->fin_wait2;
 	else if (received && (state == BPF_TCP_FIN_WAIT2 || state == BPF_TCP_CLOSE_WAIT ||
 			      state == BPF_TCP_LAST_ACK || state == BPF_TCP_CLOSING || state == BPF_TCP_TIME_WAIT))
 		received--;
@@ -145,19 +156,18 @@ static __always_inline int has_failed(const struct ended *ended)
 	return ended->state == BPF_TCP_SYN_SENT || !(ended->received || ended->flags & FLOW_RELEASED);
 }
 
-static __always_inline void direct_ends(struct bpf_sock_ops *ctx, struct flow *flow, struct member *member,
-					__u32 state)
+static __always_inline void direct_ends(struct bpf_sock_ops *ctx, __u64 cookie, struct followed *followed,
+					struct member *member, __u32 state)
 {
 	struct ended ended = {};
-	__u64 cookie = bpf_get_socket_cookie(ctx);
-	__u32 flags = flow->flags;
+	__u32 flags = followed->flags;
 
-	flow->flags &= ~(FLOW_BEGUN | FLOW_ACTIVE | FLOW_LISTED);
-	/* The agent has said already how it ended, and counts it no more: our hooks were gone for a while. */
-	if (flags & FLOW_LISTED && direct_live.delete(&cookie))
-		return;
-	payload(ctx, flow, state, &ended);
-	/* The entry may be a later one than that which counted the begin. */
+	payload(ctx, followed, state, &ended);
+	ended.was = followed->live;
+	ended.flags = (followed->released ? FLOW_RELEASED : 0) | (ctx->total_retrans ? FLOW_RETRANSMITTED : 0);
+	/* From here on the entry may be another connection's. */
+	direct_live.delete(&cookie);
+	/* The member may be a later one than that which counted the begin. */
 	if (member && flags & FLOW_ACTIVE) {
 		__sync_fetch_and_add(&member->active, -1);
 		__sync_fetch_and_add(&member->sent, ended.sent);
@@ -165,40 +175,39 @@ static __always_inline void direct_ends(struct bpf_sock_ops *ctx, struct flow *f
 		if (state == BPF_TCP_SYN_SENT)
 			__sync_fetch_and_add(&member->failed, 1);
 	}
-	describe(ctx, flow, &ended.was);
 	ended.cookie = cookie;
 	ended.at = bpf_ktime_get_ns();
 	ended.state = state;
-	ended.flags = (flags & FLOW_RELEASED) | (ctx->total_retrans ? FLOW_RETRANSMITTED : 0);
 	/* The agent looks often enough by itself; a failure is told at once, for the next may be one too. */
 	if (direct_ended.ringbuf_output(&ended, sizeof(ended), has_failed(&ended) ? BPF_RB_FORCE_WAKEUP
 										  : BPF_RB_NO_WAKEUP))
 		count(FULL_ENDED);
 }
 
-static __always_inline struct member *member_of(const struct flow *flow)
-{
-	struct member_key key = { .service = flow->destination, .member = flow->member };
-
-	return direct_members.lookup(&key);
-}
-
 /* Follow a direct connection: at its begin, when it stands, and at its end, each once. */
-static __always_inline void direct_changes(struct bpf_sock_ops *ctx, struct flow *flow)
+static __always_inline void direct_changes(struct bpf_sock_ops *ctx)
 {
+	__u64 cookie = bpf_get_socket_cookie(ctx);
+	struct followed *followed = direct_live.lookup(&cookie);
+	struct member_key key;
 	struct member *member;
 
+	/* Not direct; or the agent has said already how it ended, for our hooks were gone for a while. */
+	if (!followed)
+		return;
 	if (ctx->op == BPF_SOCK_OPS_STATE_CB && ctx->args[1] == BPF_TCP_FIN_WAIT2) {
-		flow->fin_wait2 = ctx->bytes_received;
+		followed->fin_wait2 = ctx->bytes_received;
 		return;
 	}
-	if (ctx->op == BPF_SOCK_OPS_STATE_CB && !(flow->flags & FLOW_BEGUN))
+	if (ctx->op != BPF_SOCK_OPS_TCP_CONNECT_CB && !(followed->flags & FLOW_BEGUN))
 		return;
-	member = member_of(flow);
+	key.service = followed->live.destination;
+	key.member = followed->live.member;
+	member = direct_members.lookup(&key);
 	if (ctx->op == BPF_SOCK_OPS_TCP_CONNECT_CB)
-		direct_begins(ctx, flow, member);
+		direct_begins(ctx, followed, member);
 	else if (ctx->op == BPF_SOCK_OPS_STATE_CB)
-		direct_ends(ctx, flow, member, ctx->args[0]);
-	else if (member && flow->flags & FLOW_ACTIVE)
+		direct_ends(ctx, cookie, followed, member, ctx->args[0]);
+	else if (member && followed->flags & FLOW_ACTIVE)
 		__sync_fetch_and_add(&member->established, 1);
 }

@@ -169,7 +169,6 @@ static __always_inline enum reason datagram_connects(struct bpf_sock_addr *ctx, 
 	flow->destination = *to;
 	flow->member = *member;
 	flow->workload = w->id;
-	flow->flags = 0;
 	return why;
 }
 

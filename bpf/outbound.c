@@ -147,25 +147,20 @@ static __always_inline enum reason outbound(struct bpf_sock_addr *ctx, const str
 		facts &= ~FACT_DIRECT;
 		why = decided(ctx, to, facts | carrying_facts(ctx, w, ways));
 	}
-	if (w && (why == REDIRECTED || why == RESOLVED_BY_US || why == DIRECT)) {
+	if (w && why == DIRECT && member) {
+		follow(ctx, to, w, member);
+	} else if (w && (why == REDIRECTED || why == RESOLVED_BY_US)) {
 		struct flow *flow = flows.sk_storage_get(ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 		if (flow) {
 			flow->netns = w->netns;
 			flow->destination = *to;
 			flow->workload = w->id;
-			flow->flags = 0;
-			if (why == DIRECT && member)
-				flow->member = *member;
-			else
-				flow->member.port = 0;
+			flow->member.port = 0;
 			if (ctx->type == SOCK_DGRAM)
 				note_asked(ctx, to, w);
 		} else {
 			count(FULL_FLOWS);
-			/* A direct connection needs no memory to arrive. It is not counted, and its process sees
-			 * whom it reached. */
-			why = why == DIRECT		    ? DIRECT :
-			      ctx->type == SOCK_DGRAM	    ? OPEN_NO_RESOLVER :
+			why = ctx->type == SOCK_DGRAM	 ? OPEN_NO_RESOLVER :
 			      w->flags & WORKLOAD_CLOSED ? REFUSED_CANNOT_CATCH :
 							   OPEN_CANNOT_CATCH;
 		}
@@ -173,6 +168,7 @@ static __always_inline enum reason outbound(struct bpf_sock_addr *ctx, const str
 		/* The socket may have been redirected before (a second connect). A UDP socket may still
 		 * wait for what it asked before, and keeps it. */
 		flows.sk_storage_delete(ctx->sk);
+		unfollow(ctx);
 	}
 	count(why);
 	return why;

@@ -45,16 +45,28 @@ int post_bind6(struct bpf_sock *ctx)
 	return note_port(ctx);
 }
 
+/* So that a reset can be told from a process that aborts. A connect that never began leaves nothing behind. */
+static __always_inline void direct_released(struct bpf_sock *ctx)
+{
+	__u64 cookie = bpf_get_socket_cookie(ctx);
+	struct followed *followed = direct_live.lookup(&cookie);
+
+	if (!followed)
+		return;
+	if (followed->flags & FLOW_BEGUN)
+		followed->released = 1;
+	else
+		direct_live.delete(&cookie);
+}
+
 int sock_release(struct bpf_sock *ctx)
 {
 	struct bound *bound = bindings.sk_storage_get(ctx, 0, 0);
-	struct flow *flow = flows.sk_storage_get(ctx, 0, 0);
 	struct listener *listener;
 	struct port_key key;
 
-	/* So that a reset can be told from a process that aborts. */
-	if (flow)
-		flow->flags |= FLOW_RELEASED;
+	if (ctx->protocol == IPPROTO_TCP)
+		direct_released(ctx);
 	if (!bound)
 		return 1;
 	key = bound->key;

@@ -7,7 +7,8 @@
  * worker: a process may send and close before the worker has accepted, and must not lose that. Direct
  * connections are followed to their end, which is counted once.
  *
- * When we are wrong: without a remembered flow the socket is not ours and nothing happens.
+ * When we are wrong: a socket of which neither a flow nor a direct connection is remembered is not ours, and
+ * nothing happens.
  */
 int sockops(struct bpf_sock_ops *ctx)
 {
@@ -26,10 +27,8 @@ int sockops(struct bpf_sock_ops *ctx)
 	if (!sk)
 		return 1;
 	flow = flows.sk_storage_get(sk, 0, 0);
-	if (!flow)
-		return 1;
-	if (flow->member.port) {
-		direct_changes(ctx, flow);
+	if (!flow) {
+		direct_changes(ctx);
 		return 1;
 	}
 	if (!connecting && !failed)

@@ -159,6 +159,8 @@ class DirectBook:
                 end = {"outcome": Outcome.DRAINED, "detail": GONE_ON}
                 lost.append(shown(cookie, one, self._named(one), now=now, wall_now=wall_now, **end))
         self._end(lost)
+        if self.maps is not None:
+            self.maps.forget_unbegun(number)
         self._names.pop(number, None)
 
     def close(self, wanted: Callable[[str, Address], bool]) -> int:

@@ -8,7 +8,8 @@ import trio
 
 from meshtrio.address import Address
 from meshtrio.direct_book import GONE_ON, ON_REQUEST, READ_S, DirectBook
-from meshtrio.intercept.direct_layout import DirectEnded
+from meshtrio.intercept import bpf
+from meshtrio.intercept.direct_layout import COOKIE_BYTES, DirectEnded, Pick
 from meshtrio.messages import Connection, Tally
 from meshtrio.observe.sums import Later
 from meshtrio.outcome import Outcome
@@ -120,6 +121,18 @@ def test_a_workload_that_goes_leaves_nothing(scene: Scene) -> None:
     (one,) = scene.ended()
     assert (one.outcome, one.detail, one.workload) == (Outcome.DRAINED, GONE_ON, "shop")
     assert scene.direct.active() == [0, 0, 0]
+
+
+def test_a_workload_that_goes_leaves_no_connect_that_never_began(scene: Scene) -> None:
+    direct = scene.direct
+    nowhere = "203.0.113.7" if direct.vip.is_v4 else "2001:db8::7"
+    direct.maps.put(direct.vip, Pick.TURNS, [Address.of(nowhere, 80)])
+    with pytest.raises(Failed, match="ENETUNREACH"):
+        direct.pod.app.do("kept = tcp(host); kept.connect((host, 80))", host=direct.vip.host)
+    direct.pod.hooks.detach()
+    scene.book.leave(WORKLOAD)
+    assert scene.ended() == []
+    assert list(bpf.keys(direct.pod.kernel.maps["direct_live"], COOKIE_BYTES)) == []
 
 
 async def test_bytes_of_one_that_lives_are_those_of_its_process(scene: Scene) -> None:

@@ -30,7 +30,7 @@ SIZES = {
     "direct_slots": (HASH, layout.SLOT_KEY_BYTES, 18),
     "direct_turns": (HASH, 18, 8),
     "direct_members": (HASH, layout.MEMBER_KEY_BYTES, layout.MEMBER_BYTES),
-    "direct_live": (HASH, 8, layout.LIVE_BYTES),
+    "direct_live": (HASH, 8, layout.FOLLOWED_BYTES),
 }
 
 

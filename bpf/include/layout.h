@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#define LAYOUT_VERSION 7
+#define LAYOUT_VERSION 8
 #define HEARTBEAT_STALE_NS 3000000000ULL
 #define BEAT_OF_DOORS 0		/* slots of `heartbeat`: who serves the doors, */
 #define BEAT_OF_RESOLVER 1	/* and who answers queries for names */
@@ -52,17 +52,13 @@ struct workload {
 #define FLOW_RELEASED 2u	/* its process has let go of it */
 #define FLOW_RETRANSMITTED 4u	/* something had to be sent twice; only in `struct ended` */
 #define FLOW_ACTIVE 8u		/* its member counts it as active */
-#define FLOW_LISTED 16u		/* it is in direct_live, unless the agent has taken it out */
 
-/* What a socket remembers that we sent elsewhere; lives and dies with the socket. */
+/* What a socket remembers that we sent elsewhere; lives and dies with the socket. For direct connections: followed. */
 struct flow {
 	__u64 netns;
 	struct addr destination;
-	struct addr member;	/* port 0: it went to a door of ours, or (UDP) is not connected to a service */
+	struct addr member;	/* UDP; port 0: it is not connected to a service */
 	__u32 workload;
-	__u32 flags;		/* FLOW_... */
-	__u64 fin_wait2;	/* bytes received when our FIN was acknowledged */
-	__u64 began;		/* CLOCK_MONOTONIC, ns; direct connections only */
 };
 
 /* What the worker reads for an accepted connection, and our resolver for a query. */
@@ -136,6 +132,14 @@ struct live {
 	__u32 pad2;
 	__u64 netns;
 	__u64 began;	/* CLOCK_MONOTONIC, ns */
+};
+
+/* What the hooks know of one. */
+struct followed {
+	struct live live;
+	__u64 fin_wait2;	/* bytes received when our FIN was acknowledged */
+	__u32 flags;		/* FLOW_BEGUN, FLOW_ACTIVE */
+	__u32 released;		/* its process has let go of it; a word of its own: written without the socket's lock */
 };
 
 /* One that has ended. */

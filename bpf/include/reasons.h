@@ -43,7 +43,7 @@ enum reason {
 	FULL_ASKED = 21,
 	/* outbound: the socket goes to a member of the service, without us */
 	DIRECT = 22,
-	/* bookkeeping: a direct connection that cannot be shown while it lives, or after it has ended */
+	/* bookkeeping: a direct connection that cannot be counted, or not be shown after it has ended */
 	FULL_LIVE = 23,
 	FULL_ENDED = 24,
 	/* bookkeeping: a direct service without the member that was picked; the connection is relayed */

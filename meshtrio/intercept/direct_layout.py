@@ -17,13 +17,16 @@ SLOT_KEY_BYTES = 24
 MEMBER_KEY_BYTES = 36
 MEMBER_BYTES = 48
 LIVE_BYTES = 80
+FOLLOWED_BYTES = 96
 ENDED_BYTES = 120
 TURN_BYTES = 8
 COOKIE_BYTES = 8
+FLOW_BEGUN = 1
 FLOW_RELEASED = 2
 FLOW_RETRANSMITTED = 4
 GENERATIONS = 1 << 32
 _MEMBER = "<QQQqQQ"
+_FLAGS_AT = LIVE_BYTES + 8
 _LIVE, _ENDED = struct.Struct("<18s18s18s2xI4xQQ"), struct.Struct("<18s18s18s2xI4xQQQQQQII")
 SLOTS_BOUND = 65_535
 """What the hooks can count."""
@@ -169,9 +172,10 @@ def unpack_member_key(raw: bytes) -> tuple[Address, Address]:
     return Address.unpack(raw), Address.unpack(raw[ADDRESS_BYTES:])
 
 
-def unpack_live(raw: bytes) -> DirectLive:
-    """Read `struct live`."""
-    return _live(*_LIVE.unpack(raw))
+def unpack_followed(raw: bytes) -> tuple[DirectLive, bool]:
+    """Read `struct followed`: a connection, and whether it has begun. If not, it has no source yet."""
+    (flags,) = struct.unpack_from("<I", raw, _FLAGS_AT)
+    return _live(*_LIVE.unpack_from(raw)), bool(flags & FLOW_BEGUN)
 
 
 def unpack_ended(raw: bytes) -> EndedWords:

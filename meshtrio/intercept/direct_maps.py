@@ -15,8 +15,8 @@ from meshtrio.address import Address
 from meshtrio.intercept import bpf, bpf_entries
 from meshtrio.intercept.direct_layout import (
     COOKIE_BYTES,
+    FOLLOWED_BYTES,
     GENERATIONS,
-    LIVE_BYTES,
     MEMBER_BYTES,
     MEMBER_KEY_BYTES,
     SERVICE_BYTES,
@@ -30,7 +30,7 @@ from meshtrio.intercept.direct_layout import (
     member_key,
     slot_key,
     unpack_ended,
-    unpack_live,
+    unpack_followed,
     unpack_member_key,
     unpack_slot_key,
 )
@@ -108,10 +108,15 @@ class DirectMaps:
 
     def live(self) -> Iterator[tuple[int, DirectLive]]:
         """Walk over the direct connections that live, by the cookies of their sockets."""
-        for key in list(bpf.keys(self._live, COOKIE_BYTES)):
-            raw = bpf.look_up(self._live, key, LIVE_BYTES)
-            if raw is not None:
-                yield struct.unpack("<Q", key)[0], unpack_live(raw)
+        for key, live, has_begun in self._followed():
+            if has_begun:
+                yield struct.unpack("<Q", key)[0], live
+
+    def forget_unbegun(self, workload: int) -> None:
+        """Take out what sockets of a workload keep of connects that did not begin: its hooks are gone."""
+        for key, live, has_begun in self._followed():
+            if live.workload == workload and not has_begun:
+                bpf.delete(self._live, key)
 
     def ended(self, most: int) -> list[EndedWords]:
         """Take out the connections that have ended, so many at most, the oldest first."""
@@ -153,6 +158,12 @@ class DirectMaps:
                 bpf.update(self._members, key, last)  # one began between looking and taking out
             else:
                 self._leaving.discard((service, member))
+
+    def _followed(self) -> Iterator[tuple[bytes, DirectLive, bool]]:
+        for key in list(bpf.keys(self._live, COOKIE_BYTES)):
+            raw = bpf.look_up(self._live, key, FOLLOWED_BYTES)
+            if raw is not None:
+                yield key, *unpack_followed(raw)
 
     def _take_over(self) -> None:
         for key in list(bpf.keys(self._turns, ADDRESS_BYTES)):

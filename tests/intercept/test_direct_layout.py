@@ -31,20 +31,21 @@ def laid_out(c: dict[str, int], name: str, **fields: tuple[str, Any]) -> bytes:
 
 
 def test_sizes_are_those_of_c(c: dict[str, int]) -> None:
-    assert {
-        name: c[f"sizeof {name}"] for name in ("service", "slot_key", "member_key", "member", "live", "ended")
-    } == {
+    names = ("service", "slot_key", "member_key", "member", "live", "followed", "ended")
+    assert {name: c[f"sizeof {name}"] for name in names} == {
         "service": layout.SERVICE_BYTES,
         "slot_key": layout.SLOT_KEY_BYTES,
         "member_key": layout.MEMBER_KEY_BYTES,
         "member": layout.MEMBER_BYTES,
         "live": layout.LIVE_BYTES,
+        "followed": layout.FOLLOWED_BYTES,
         "ended": layout.ENDED_BYTES,
     }
 
 
 def test_constants_are_those_of_c(c: dict[str, int]) -> None:
     assert {pick.name: c[f"PICK_{pick.name}"] for pick in Pick} == {pick.name: pick.value for pick in Pick}
+    assert c["FLOW_BEGUN"] == layout.FLOW_BEGUN
     assert c["FLOW_RELEASED"] == layout.FLOW_RELEASED
     assert c["FLOW_RETRANSMITTED"] == layout.FLOW_RETRANSMITTED
 
@@ -115,9 +116,11 @@ def lives(c: dict[str, int], live: DirectLive) -> bytes:
 live = st.builds(DirectLive, addresses, addresses, addresses, u32, u64, st.integers(0, 2**30).map(float))
 
 
-@given(live=live)
-def test_a_live_connection(c: dict[str, int], live: DirectLive) -> None:
-    assert layout.unpack_live(lives(c, live)) == live
+@given(live=live, others=u32, has_begun=st.booleans())
+def test_a_live_connection(c: dict[str, int], live: DirectLive, others: int, *, has_begun: bool) -> None:
+    flags = others & ~layout.FLOW_BEGUN | layout.FLOW_BEGUN * has_begun
+    raw = laid_out(c, "followed", live=(f"{layout.LIVE_BYTES}s", lives(c, live)), flags=("I", flags))
+    assert layout.unpack_followed(raw) == (live, has_begun)
 
 
 @given(

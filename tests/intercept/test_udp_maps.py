@@ -25,7 +25,7 @@ SIZES = {
     "direct_slots": (HASH, layout.SLOT_KEY_BYTES, 18),
     "direct_turns": (HASH, 18, 8),
     "direct_members": (HASH, layout.MEMBER_KEY_BYTES, layout.MEMBER_BYTES),
-    "direct_live": (HASH, 8, layout.LIVE_BYTES),
+    "direct_live": (HASH, 8, layout.FOLLOWED_BYTES),
 }
 VIP, OTHER = Address.of("10.96.0.10", 53), Address.of("10.96.0.11", 53)
 ONE, TWO = Address.of("10.1.0.1", 5353), Address.of("10.1.0.2", 5353)
