@@ -22,6 +22,7 @@ from meshtrio.intercept.attachment import exclusive_holder
 from meshtrio.intercept.cgroup import CgroupError
 from meshtrio.intercept.kernel import CGROUP_HOOKS, INBOUND, Kernel
 from meshtrio.intercept.object import CompiledObject
+from meshtrio.intercept.rights import memlock_raised
 from meshtrio.intercept.source import CompileError
 
 State = Literal["ok", "missing", "note"]
@@ -136,6 +137,7 @@ def _in_cache(cache: Path) -> bool:
 
 
 def _load_each(compiled: CompiledObject) -> list[Feature]:
+    memlock_raised()  # as an agent does; before 5.11 maps and programs count
     kernel = Kernel(compiled, None)
     found = []
     try:

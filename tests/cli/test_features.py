@@ -12,7 +12,7 @@ from meshtrio.cli import features, process
 from meshtrio.config.load import load
 from meshtrio.config.schema import Config
 from meshtrio.intercept import bpf, cgroup
-from meshtrio.intercept.kernel import CGROUP_HOOKS
+from meshtrio.intercept.kernel import CGROUP_HOOKS, Kernel
 
 
 @pytest.fixture
@@ -120,6 +120,23 @@ async def test_every_hook_is_loaded_first_compiled_then_from_the_cache(config: C
     for found in (first, again):
         assert {f"hook {name}" for name in (*CGROUP_HOOKS, "inbound")} <= set(found)
         assert {one.state for one in found.values()} == {"ok"}
+
+
+@pytest.mark.kernel
+async def test_no_map_is_refused_for_a_limit_that_an_agent_lifts(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before 5.11 maps count as locked memory."""
+    lifted: list[bool] = []
+
+    def create_map(kernel: Kernel, name: str) -> int:
+        assert lifted
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(features, "memlock_raised", lambda: lifted.append(True))
+    monkeypatch.setattr(Kernel, "create_map", create_map)
+    found = by_name(await features.programs(config))
+    assert found["bpf maps"].says == "Operation not permitted"
 
 
 @pytest.mark.kernel
