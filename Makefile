@@ -52,7 +52,9 @@ types: setup ## Check format, lint and types: the part of lint that is not among
 check: types test ## Run all that a change must pass: lint and test (the tree's own rules are tests)
 
 rungs: setup-test ## Run all tests three times, with acceleration forced to r1, r1d and r2 (ARGS=tests/forward)
-	@for rung in r1 r1d r2; do echo "acceleration forced to $$rung"; $(PYTEST) $(IN_PARTS) --rung-max $$rung $(ARGS); done
+	@failed=; for rung in r1 r1d r2; do echo "acceleration forced to $$rung"; \
+	  $(PYTEST) $(IN_PARTS) --rung-max $$rung $(ARGS) || failed="$$failed $$rung"; done; \
+	  [ -z "$$failed" ] || { echo "tests failed with acceleration forced to:$$failed" >&2; exit 1; }
 
 soak: setup-test ## Run the long tests: gigabytes, thousands of connections, every byte compared
 	@$(PYTEST) --soak $(ARGS)
