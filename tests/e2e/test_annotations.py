@@ -87,6 +87,7 @@ def test_an_algorithm_and_its_key(scene: Scene) -> None:
     assert scene.service()["unheeded"] == []
 
 
+@pytest.mark.rung("r1d")
 def test_to_be_direct(scene: Scene) -> None:
     scene.annotate(direct="auto")
     scene.mesh.wait(lambda: scene.said("direct") == ("auto", OWN))
@@ -97,6 +98,7 @@ def test_to_be_direct(scene: Scene) -> None:
     assert scene.mesh.wait_ended(12, path="direct")
 
 
+@pytest.mark.rung("r1d")
 def test_what_is_wrong_is_named_and_counted_and_all_else_goes_on(scene: Scene) -> None:
     scene.annotate(direct="auto", retries="0")
     scene.mesh.wait(lambda: scene.path() == "direct")
