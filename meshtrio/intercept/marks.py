@@ -13,6 +13,9 @@ OUTBOUND_DIAL = 0x4D54_0100
 APP_DIAL = 0x4D54_0200
 """The worker dials the application behind an inbound door: caught by nobody."""
 
+ZONE = 0x4D54
+"""The conntrack zone of what our resolver asks."""
+
 USER_BITS = 0xFFFF_FFFF & ~MASK
 """The bits that stay the user's."""
 

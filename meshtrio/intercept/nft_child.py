@@ -201,6 +201,7 @@ def _probe(kernel: Conversation) -> Iterator[Feature]:
         ("redirect", output, (*x.tcp(), *x.redirect(1))),
         ("dnat of the port alone", output, (*x.tcp(), *x.dnat_port(1))),
         ("notrack", worker, x.untracked()),
+        ("conntrack zones", worker, x.to_zone(1)),
     )
     failure = kernel.dry_run([message.add_table(table, OWNER_TAG)])
     yield Feature("nf_tables", failure.refusal().errno_name if failure else "")

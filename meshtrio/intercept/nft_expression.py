@@ -110,6 +110,12 @@ def untracked() -> tuple[Expression, ...]:
     return (("notrack", {}),)
 
 
+def to_zone(number: int) -> tuple[Expression, ...]:
+    """Look up what goes this way in a conntrack zone of its own, and its answers where all are."""
+    value: Expression = ("immediate", {"DREG": _REG, "DATA": _host(number, 2)})
+    return (value, ("ct", {"SREG": _REG, "KEY": 17, "DIRECTION": 0}))
+
+
 def _host(value: int, size: int) -> bytes:
     # Marks, cgroup ids and routing types are compared as they lie in memory.
     return value.to_bytes(size, sys.byteorder)

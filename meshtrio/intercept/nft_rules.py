@@ -13,7 +13,8 @@ one.
 kernel goes on with the next table until one has translated the connection, and then stops. So the first
 redirect wins, and each end of a connection is caught once if the order is right. Priorities make it so:
 
-    -300  worker         output      the worker's dial to the application is not tracked (only if transparent)
+    -300  worker         output      the worker's dial to the application is not tracked (if transparent);
+                                     our resolver's queries are tracked in a zone of their own
     -110  outbound       output      what the workload dials           -> outbound door, 127.0.0.1 or ::1
                                      TCP and UDP to port 53            -> dns door, likewise
     -105  inbound_local  output      what arrives over loopback        -> inbound door, address kept
@@ -30,6 +31,11 @@ since 5.9.
 **Not tracked.** A transparent dial has the caller's address, so its four-tuple can be that of a
 connection that conntrack already translates, and the SYN would come back to our own door. Its answers
 carry the same mark (tcp_fwmark_accept), so both directions stay out of conntrack.
+
+**In a zone of their own.** conntrack remembers a datagram's addresses for half a minute, and rules see only
+what is new. When the kernel gives a port from which our resolver has asked to a process of the workload, its
+query would pass as ours, and the other way round ours would come back to our own door. The zone is that of
+the original direction alone, so that answers, which carry no mark, are found.
 """
 
 from collections.abc import Iterator
@@ -50,7 +56,8 @@ from meshtrio.intercept.nft_plan import (
     table_name,
 )
 
-_NAMES_BY = (("TCP", 6), ("UDP", 17))
+_UDP = 17
+_NAMES_BY = (("TCP", 6), ("UDP", _UDP))
 _PORT_TYPE, _V4_PORT_TYPE, _V6_PORT_TYPE = 13, 7 << 6 | 13, 8 << 6 | 13
 """What the nft command calls inet_service, and its concatenations with an address: for its listings only."""
 
@@ -96,14 +103,19 @@ def ruleset(plan: NftPlan) -> Ruleset:
     chains: list[Chain] = []
     sets: list[KeySet] = []
     rules: list[Rule] = []
-    if plan.transparent:
+    catches_names = plan.outbound is not None and _catches_names(plan.outbound)
+    if plan.transparent or catches_names:
         chains.append(Chain("worker", "filter", hook=3, priority=-300))
+    if plan.transparent:
         rules.append(_rule("worker", "not tracked", *x.mark(marks.APP_DIAL), then=x.untracked()))
+    if catches_names:
+        asks = (*x.mark(marks.OUTBOUND_DIAL), *x.asks_names(_UDP))
+        rules.append(_rule("worker", "our query", *asks, then=x.to_zone(marks.ZONE)))
     if plan.outbound is not None:
         chains += [Chain("outbound", "nat", hook=3, priority=-110), Chain("outbound_workload")]
         sets += service_sets(plan.outbound.services)
         sets.append(port_set("outbound_except_ports", plan.outbound.except_ports))
-        if _catches_names(plan.outbound):
+        if catches_names:
             chains.append(Chain("outbound_names"))
         rules += _outbound(plan.outbound, plan.cgroup)
     if plan.inbound is not None:

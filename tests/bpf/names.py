@@ -16,14 +16,17 @@ from tests.support.namespace import Namespace
 OURS, REAL = "192.0.2.1", "192.0.2.2"
 """Who answered."""
 
-ASK = r"""
-import contextlib
 QUERY = b"\x12\x34\x01\x00\0\1\0\0\0\0\0\0\4name\4test\0\0\1\0\1"
-def udp(host, *, source=None, options=()):
+
+ASK = (
+    f"QUERY = {QUERY!r}\n"
+    + r"""
+import contextlib
+def udp(host, *, source=None, source_port=0, options=()):
     made = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
     made.settimeout(2)
     for option in options: made.setsockopt(*(x if isinstance(x, int) else x.encode() for x in option))
-    if source: made.bind((source, 0))
+    if source: made.bind((source, source_port))
     return made
 def send(made, host, how, port=53):
     if how == "connect":
@@ -50,6 +53,7 @@ def ask_tcp(host, port=53):
         data = made.recv(size, socket.MSG_WAITALL)
         return {"answer": socket.inet_ntoa(data[-4:]), "peer": list(made.getpeername()[:2])}
 """
+)
 """Lines that teach a process of a workload to ask."""
 
 

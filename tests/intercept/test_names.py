@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import socket
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -12,7 +13,7 @@ from meshtrio.intercept.capture import Surroundings
 from meshtrio.intercept.kernel import Kernel
 from meshtrio.intercept.workload import Workload
 from tests.bpf.app import Failed
-from tests.bpf.names import ASK, OURS, REAL, Resolver, real_resolver
+from tests.bpf.names import ASK, OURS, QUERY, REAL, Resolver, real_resolver
 from tests.intercept.node import ELSEWHERE, HERE, HERE6, RUNGS, Node, Place, a_place, node
 
 pytestmark = [pytest.mark.kernel, pytest.mark.world]
@@ -127,6 +128,35 @@ async def test_a_socket_that_chose_its_source_is_found_by_it(made: Node, place: 
         for how in HOW:
             assert ask(place, host, how=how, source=source)["from"] == [host, 53]
             assert ours(made, shop).heard.pop()[1] == Address.of(host, 53)
+
+
+@pytest.mark.parametrize("host", [HERE, HERE6])
+async def test_who_asks_from_a_port_from_which_we_have_asked_is_caught_and_the_other_way_round(
+    made: Node, place: Place, host: str
+) -> None:
+    """conntrack remembers a query for half a minute, and looks up the rules for what is new alone."""
+    with real_resolver(place.space, host) as real:
+        shop = await made.registry.add(place.spec())
+        door = ours(made, shop).door
+        assert door is not None
+
+        def we_ask(port: int) -> int:
+            with door.socket(socket.SOCK_DGRAM, socket.AF_INET6 if ":" in host else socket.AF_INET) as made:
+                made.bind((host, port))
+                made.settimeout(2)
+                made.connect((host, 53))
+                made.send(QUERY)
+                assert made.recv(512).endswith(socket.inet_aton(REAL))
+                return int(made.getsockname()[1])
+
+        shared = we_ask(0)
+        assert ask(place, host, source=host, source_port=shared)["answer"] == OURS
+        assert we_ask(shared) == shared
+        place.app.do("one = udp(host, source=host); send(one, host, 'sendto'); said = heard(one)", host=host)
+        used = place.app.do("said = one.getsockname()[1]; one.close()")
+        assert we_ask(used) == used
+        assert ask(place, host, source=host, source_port=used)["answer"] == OURS
+        assert len(real.heard) == 3
 
 
 async def test_datagrams_to_other_ports_are_untouched(made: Node, place: Place) -> None:
