@@ -210,16 +210,21 @@ def close_by_reset(keep: str) -> Any:
     return {}
 
 
-def many(keep: str, times: int, host: str, port: int) -> Any:
-    """Open as many connections as fit, and say nothing on them."""
-    opened = 0
+def many(keep: str, times: int, host: str, port: int, resets: bool = False) -> Any:
+    """Open as many connections as fit, and say nothing on them. `resets`: go on after one that is reset."""
+    opened = reset = 0
     for number in range(times):
         try:
             kept[f"{keep} {number}"] = connected(host, port)
+        except ConnectionResetError as early:
+            if not resets:
+                return {"opened": opened, "stopped": named(early)}
+            reset += 1
         except OSError as failed:
             return {"opened": opened, "stopped": named(failed)}
-        opened += 1
-    return {"opened": opened}
+        else:
+            opened += 1
+    return {"opened": opened, "reset": reset} if resets else {"opened": opened}
 
 
 def alive(keep: str) -> Any:

@@ -42,6 +42,7 @@ def test_an_agent_that_is_killed_in_a_rotation_cuts_nothing(rung: str, tmp_path:
         root = mesh.ask("GET", "/v1/certs/bundle").body["keys"]
         app.tell("steady", name="new", host=VIP, port=80, every=0.05)
         app.tell("hold", name="old", host=VIP, port=80)
+        away: list[tuple[float, float]] = []
         for _ in range(3):
             with contextlib.suppress(OSError):
                 mesh.ask("POST", "/v1/certs/rotate", {}, timeout_s=0.01)
@@ -49,13 +50,18 @@ def test_an_agent_that_is_killed_in_a_rotation_cuts_nothing(rung: str, tmp_path:
             mesh.kill_agent()
             mesh.start()
             mesh.wait(lambda: len(rows(made)) == 2 and all(one["serves"] for one in rows(made)), 10)
-            back = time.monotonic()
+            away.append((gone, time.monotonic()))
+            # A worker that never knew the service would pass the next calls through, to nobody.
+            mesh.wait_ended(1, service="default/web", outcome="carried")
             seen = app.tell("steadied", name="new")["seen"]
             failed = [one for one in seen if one[1] != "web"]
             assert len(seen) > 5
-            # Nobody reads along meanwhile: strict workloads are not called in the open.
-            assert all(gone + HEARTBEAT_S / 2 < began < back for began, _, _ in failed), (gone, back, failed)
-            assert len(failed) == 0 or back - gone > HEARTBEAT_S
+            # Nobody reads along meanwhile: strict workloads are not called in the open. What failed may be
+            # told of only after the next kill.
+            for began, *_ in failed:
+                assert any(
+                    gone + HEARTBEAT_S / 2 < began < back and back - gone > HEARTBEAT_S for gone, back in away
+                ), (away, failed)
         assert {who for _, who, _ in app.tell("steadied", name="new", end=True)["seen"]} <= {"web"}
         assert app.tell("held", name="old", end=True)["broke"] == ""
         assert mesh.ask("GET", "/v1/certs/bundle").body["keys"] == root
