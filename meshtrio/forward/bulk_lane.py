@@ -15,7 +15,7 @@ import socket
 
 from meshtrio.forward.lane import OPEN, Lane, Owner, Way
 from meshtrio.forward.pipes import PIPE_BYTES, Pipe
-from meshtrio.forward.tcp import is_at_mark
+from meshtrio.forward.tcp import has_heard_end, is_at_mark
 from meshtrio.forward.workbench import Workbench
 
 _FLAGS = os.SPLICE_F_MOVE | os.SPLICE_F_NONBLOCK
@@ -101,6 +101,17 @@ class BulkLane(Lane):
         self.queued = True
         self.bench.again.append(self)
 
+    def _has_taken_error(self, number: int) -> bool:
+        """Say whether the sink's error is gone, so that reads of it will show nothing in its place.
+
+        A splice into a socket may give it several pieces. If one is refused after another was taken, the
+        socket's error is used up, and the splice says only how much went: the next one gets EPIPE, as if
+        there had been a FIN before the RST. Whether there was one says the kernel's count.
+        """
+        sink, back = self.sink, self.back
+        assert isinstance(sink, socket.socket)
+        return number != errno.EPIPE or not has_heard_end(sink, back.moved_bytes + back.held_bytes)
+
     def _stands_at_mark(self) -> bool:
         """Say whether urgent data is what stopped a splice; the next turn then copies, and passes it on."""
         if not is_at_mark(self.source):
@@ -119,7 +130,7 @@ class BulkLane(Lane):
                 return False
             except OSError as wrong:
                 self._hand_back(pipe)
-                self.flow.died(self.back, error_taken=wrong.errno != errno.EPIPE)
+                self.flow.died(self.back, error_taken=self._has_taken_error(wrong.errno or 0))
                 return False
             pipe.count -= put
             self.moved_bytes += put

@@ -188,7 +188,14 @@ class Lane:
         elif isinstance(why, BlockingIOError):
             self._wait_for_room(memoryview(bytes(chunk)), flags)
         else:
-            self.flow.died(self.back, error_taken=why.errno != errno.EPIPE)
+            self.flow.died(self.back, error_taken=self._has_taken_error(why.errno or 0))
+
+    def _has_taken_error(self, number: int) -> bool:
+        """Say whether the sink's error is gone, so that reads of it will show nothing in its place.
+
+        EPIPE is no error of a socket that was reset without a FIN, unless somebody took that before.
+        """
+        return number != errno.EPIPE
 
     def _cannot_read(self, why: OSError) -> None:
         """Act on what a read of the source raised: it is empty, or dead."""
@@ -214,7 +221,7 @@ class Lane:
                 self.held = _NOTHING
                 return
             except OSError:
-                self.flow.died(self.back, error_taken=False)
+                self.flow.died(self.back, error_taken=self._has_taken_error(errno.EPIPE))
                 return
             self.way = Way.SHUT
         self.flow.settle()

@@ -18,6 +18,7 @@ KEEPALIVE_PROBES = 4
 _LINGER_ZERO = struct.pack("ii", 1, 0)
 _LINGER_OFF = struct.pack("ii", 0, 0)
 _SIOCATMARK = 0x8905  # linux/sockios.h
+_RECEIVED_AT = 128  # tcpi_bytes_received in struct tcp_info, linux/tcp.h
 _INT = bytes(4)
 
 
@@ -72,6 +73,16 @@ def close_with_reset(sock: TcpEnd) -> None:
 def unacked_bytes(sock: TcpEnd) -> int:
     """Count what the peer's kernel has not acknowledged yet; a FIN counts as one."""
     return _asked(sock, termios.TIOCOUTQ)  # SIOCOUTQ has the same number, see tcp(7)
+
+
+def has_heard_end(sock: socket.socket, read_bytes: int) -> bool:
+    """Say whether the peer's FIN has come, also if a RST came after it; `read_bytes` were read of it so far.
+
+    A FIN counts as a byte that was received (tcpi_bytes_received, Linux 4.1), and as none that can be read.
+    """
+    facts = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RECEIVED_AT + 8)
+    (received,) = struct.unpack_from("=Q", facts, _RECEIVED_AT)
+    return bool(received > read_bytes + _asked(sock, termios.FIONREAD))
 
 
 def is_at_mark(sock: TcpEnd) -> bool:

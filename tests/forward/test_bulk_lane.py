@@ -1,6 +1,7 @@
 """Shell. A lane that splices, driven by hand: when it does, and that nobody can tell."""
 
 import contextlib
+import errno
 import os
 import select
 import socket
@@ -199,3 +200,39 @@ def test_without_a_pipe_it_copies(bench: Bench, spliced: list[int]) -> None:
     for pipe in lent:
         assert pipe is not None
         bench.workbench.pipes.hand_back(pipe)
+
+
+@pytest.mark.parametrize("splices", [True, False])
+@pytest.mark.parametrize("ends_first", [True, False])
+def test_a_reset_that_a_splice_has_used_up_is_no_end(bench: Bench, splices: bool, ends_first: bool) -> None:
+    """Part of a splice went, then came the RST: the kernel tells of the part, and the error is gone."""
+    answer = pattern(50_000)
+    bench.lane.splices = splices
+    bench.server.sendall(answer)
+    if ends_first:
+        bench.server.shutdown(socket.SHUT_WR)
+    arm_reset(bench.server)
+    bench.server.close()
+    theirs = bench.lane.sink
+    assert isinstance(theirs, socket.socket)
+    assert theirs.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == (
+        errno.EPIPE if ends_first else errno.ECONNRESET
+    )
+    bench.client.sendall(b"a question that nobody reads")
+    bench.turn()
+    bench.client.settimeout(5)
+    got = b""
+    while len(got) < len(answer):
+        got += bench.client.recv(1_000_000)
+    assert got == answer
+    if ends_first:
+        assert bench.client.recv(1) == b""
+    else:
+        with pytest.raises(ConnectionResetError):
+            while True:
+                bench.flow.settle()  # once all was acknowledged it passes the reset on
+                with contextlib.suppress(BlockingIOError):
+                    assert bench.client.recv(1, socket.MSG_DONTWAIT)
+    while bench.flow.ending is None:
+        bench.flow.settle()
+    assert bench.flow.ending.outcome is Outcome.UPSTREAM_RESET
