@@ -22,7 +22,7 @@ RECORD_BYTES = 17 * 1024
 """More than any record has (RFC 8446, 5.2: 2^14 + 256, and its head)."""
 PIECE_BYTES = 2 * 16_384
 """How much goes through a BIO at once, for a BIO never gives memory back."""
-CIPHER_BYTES = 262_144
+CIPHER_BYTES = 524_288
 OWED_BYTES = 1 << 20
 """Full: the other side makes us answer (KeyUpdate) and reads no answer. That ends the connection."""
 

@@ -13,7 +13,7 @@ from meshtrio.forward.pipes import Pipes
 class RelayLimits(msgspec.Struct, frozen=True):
     """What a flow may hold and how long a turn may last."""
 
-    chunk_bytes: int = 262_144
+    chunk_bytes: int = 524_288
     """The most that one read takes, and so the most that a slow reader makes us hold, but for pipes."""
     pressed_bytes: int = 32_768
     """The first read after the sink was full; doubled by each full read."""

@@ -33,7 +33,7 @@ part = st.builds(
 )
 limits = st.builds(
     RelayLimits,
-    chunk_bytes=st.sampled_from([4096, 262_144]),
+    chunk_bytes=st.sampled_from([4096, 524_288]),
     pressed_bytes=st.sampled_from([1024, 4096]),
     turn_bytes=st.sampled_from([16_384, 1_048_576]),
     drain_s=st.just(10.0),
