@@ -82,7 +82,11 @@ def has_heard_end(sock: socket.socket, read_bytes: int) -> bool:
     """
     facts = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _RECEIVED_AT + 8)
     (received,) = struct.unpack_from("=Q", facts, _RECEIVED_AT)
-    return bool(received > read_bytes + _asked(sock, termios.FIONREAD))
+    # Else nothing from an urgent byte on is counted as readable.
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+    readable = _asked(sock, termios.FIONREAD)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 0)
+    return bool(received == read_bytes + readable + 1)
 
 
 def is_at_mark(sock: TcpEnd) -> bool:

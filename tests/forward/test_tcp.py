@@ -9,11 +9,12 @@ from meshtrio.forward.tcp import (
     arm_reset,
     close_cleanly,
     close_with_reset,
+    has_heard_end,
     is_at_mark,
     tune,
     unacked_bytes,
 )
-from tests.forward.peers import FIN, LOOPBACK, RESET, pair, pattern, read, until_acked
+from tests.forward.peers import FIN, LOOPBACK, RESET, connected, pair, pattern, read, until_acked
 
 FAMILIES = pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["v4", "v6"])
 
@@ -74,3 +75,36 @@ def test_a_tuned_door_tunes_what_it_accepts(family: int) -> None:
                 assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
                 assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
                 assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 60
+
+
+@FAMILIES
+@pytest.mark.parametrize("resets", [True, False])
+@pytest.mark.parametrize("ends", [True, False])
+@pytest.mark.parametrize("read_bytes", [0, 3, 5])
+def test_an_end_is_known_also_behind_a_reset(family: int, read_bytes: int, ends: bool, resets: bool) -> None:
+    app, ours = connected(family)
+    with app, ours:
+        app.sendall(b"hello")
+        if ends:
+            app.shutdown(socket.SHUT_WR)
+        if resets:
+            close_with_reset(app)
+        ours.setblocking(True)
+        assert len(ours.recv(read_bytes)) == read_bytes
+        assert has_heard_end(ours, read_bytes) == ends
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_nor_is_urgent_data_that_waits_taken_for_one(ends: bool) -> None:
+    app, ours = connected(socket.AF_INET)
+    with app, ours:
+        app.sendall(b"hello")
+        app.send(b"!", socket.MSG_OOB)
+        app.sendall(b"again")
+        if ends:
+            app.shutdown(socket.SHUT_WR)
+        close_with_reset(app)
+        assert has_heard_end(ours, 0) == ends
+        ours.setblocking(True)
+        assert ours.recv(100) == b"hello", "reads stop at the mark as before"
+        assert has_heard_end(ours, 5) == ends
