@@ -75,5 +75,5 @@ kernel-matrix: ## Run the kernel's tests on Debian's kernels under qemu (KERNELS
 	@vagrant/kernel-matrix $(KERNELS)
 
 clean: ## Remove everything that make has made here (not the Debian packages)
-	@rm -rf .venv build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
+	@rm -rf .venv build *.egg-info meshtrio/forward/*.so .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage
 	@find . -path ./.git -prune -o -name __pycache__ -type d -print0 | xargs -0 -r rm -rf

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Make this tree runnable on Debian 12: packages, virtual environment, the project itself.
 #
-#   tools/setup.sh run      what `make demo` needs: bcc, a virtual environment, nginx and curl
+#   tools/setup.sh run      what `make demo` needs: bcc, a virtual environment, a compiler, nginx and curl
 #   tools/setup.sh test     also the real programs that the tests and the bench mesh
 #
 # Each step asks first whether it is needed, so a second run costs a few milliseconds, and each step
@@ -23,8 +23,12 @@ readonly MUST=(
     "/usr/lib/python3/dist-packages/bcc/__init__.py=python3-bpfcc"
     "/usr/lib/python3.11/ensurepip/__init__.py=python3.11-venv"
 )
-# The demo has an answer to these being absent: python's own HTTP server and client.
-readonly NICE=("nginx=nginx-light" "curl=curl")
+# There is an answer to these being absent: TLS records are read and written by Python, and the demo takes
+# Python's own HTTP server and client.
+readonly NICE=(
+    "gcc=gcc" "/usr/include/stdio.h=libc6-dev" "/usr/include/python3.11/Python.h=libpython3.11-dev"
+    "nginx=nginx-light" "curl=curl"
+)
 readonly PEERS=(
     "haproxy=haproxy" "wrk=wrk" "redis-server=redis-server" "redis-benchmark=redis-tools"
     "iperf3=iperf3" "/usr/lib/postgresql/15/bin/postgres=postgresql"
@@ -156,7 +160,8 @@ consul() {
 fingerprint() {
     pwd
     stat -L -c '%n %s %Y' "$SYSTEM_PYTHON"
-    sha256sum "$LOCK" pyproject.toml
+    sha256sum "$LOCK" pyproject.toml meshtrio/forward/*.[ch]
+    printf 'compiler: %s\n' "$(command -v gcc)"   # with one that has come, what failed without it is built
 }
 
 pip() {

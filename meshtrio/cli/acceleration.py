@@ -1,5 +1,5 @@
 """Shell. What `meshtrio check` says of acceleration: sk_msg's hazards on this kernel, the rungs that need it,
-kTLS, and what is configured and cannot be had. Nothing of it is ever missing: without it we relay.
+kTLS, records in C, and what is configured and cannot be had. Nothing of it is ever missing: we relay without.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,6 +12,7 @@ from meshtrio.accelerate.proof import Untried, proved
 from meshtrio.cli.features import Feature
 from meshtrio.config.kinds import RungMax
 from meshtrio.config.schema import Config
+from meshtrio.forward.sealed import NOT_IN_C
 
 
 async def acceleration(config: Config) -> list[Feature]:
@@ -21,7 +22,7 @@ async def acceleration(config: Config) -> list[Feature]:
         found, refused = [*told(findings)], ladder.refusals(findings)
     except Untried as why:
         found, refused = [Feature("sk_msg", "note", f"not tried: {why}")], ladder.untried(str(why))
-    return [*found, ktls(why_no_ktls()), *configured(config, refused)]
+    return [*found, ktls(why_no_ktls()), records(NOT_IN_C), *configured(config, refused)]
 
 
 def told(findings: Iterable[Finding]) -> Iterator[Feature]:
@@ -41,6 +42,16 @@ def told(findings: Iterable[Finding]) -> Iterator[Feature]:
 def ktls(why_not: str) -> Feature:
     """Say whether the kernel could encrypt for us."""
     return Feature("kTLS", "note", why_not or "kernel has the tls ULP; this version does not use it")
+
+
+def records(why_not: str) -> Feature:
+    """Say who reads and writes TLS records: C, or Python where that was not built."""
+    if not why_not:
+        return Feature("TLS records", "ok", "read and written in C")
+    todo = (
+        "have gcc and Python's headers (Debian: gcc libc6-dev libpython3.11-dev), and install meshtrio again"
+    )
+    return Feature("TLS records", "note", f"read and written in Python, for {why_not}", todo)
 
 
 def configured(config: Config, refused: Mapping[RungMax, str]) -> Iterator[Feature]:

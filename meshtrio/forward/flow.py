@@ -169,8 +169,10 @@ class Flow:
 def _lane(
     flow: Flow, source: socket.socket | Sealed, sink: socket.socket | Sealed, *, bench: Workbench
 ) -> Lane:
-    if isinstance(source, Sealed):
-        return SealedLane(flow, source, sink, bench=bench)
-    if isinstance(sink, socket.socket):
+    if not isinstance(source, Sealed):
+        if isinstance(sink, Sealed):
+            return SealingLane(flow, source, sink, bench=bench)
         return BulkLane(flow, source, sink, bench=bench)
-    return SealingLane(flow, source, sink, bench=bench)
+    if isinstance(sink, Sealed):
+        raise TypeError("TLS at both ends of one flow")
+    return SealedLane(flow, source, sink, bench=bench)

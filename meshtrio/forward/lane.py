@@ -190,6 +190,13 @@ class Lane:
         else:
             self.flow.died(self.back, error_taken=self._has_taken_error(why.errno or 0))
 
+    def _cannot_carry(self, chunk: memoryview, why: OSError | Owing) -> None:
+        """Act on what a call raised that reads and sends: sending did, if the chunk is not empty."""
+        if chunk or isinstance(why, Owing):
+            self._cannot_put(chunk, 0, why)
+        else:
+            self._cannot_read(why)
+
     def _has_taken_error(self, number: int) -> bool:
         """Say whether the sink's error is gone, so that reads of it will show nothing in its place.
 

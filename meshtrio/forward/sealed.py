@@ -1,13 +1,7 @@
 """Shell. A TCP socket whose bytes are TLS records, used as a lane uses a plain socket.
 
-Knows one socket and one TLS session that is established; does not know handshakes, identities, lanes, trio.
-It is a `ssl.SSLObject` over two MemoryBIOs and no `ssl.SSLSocket`, for that ends both directions at once,
-reads one record with two system calls, and cannot say what the kernel has not taken.
-
-Each read takes ciphertext from the kernel once and decrypts all of it before it returns, so that the incoming
-BIO never has a whole record in it. More than speed hangs on this: `unwrap`, which writes our close_notify,
-calls SSL_shutdown twice, and the second call reads. A whole record that it found there would be an error
-("application data after close notify"), and lost; what is left of a record that is not whole does not matter.
+Two classes, which differ in who reads and writes the records: pyrecords.py, or the same in C, records.c.
+`seal` is the one to make: that in C where it was built.
 
 Urgent data cannot pass TLS. What is to be sent as urgent goes inline, at its place; an urgent byte among the
 ciphertext that we receive is missing from its record, which then is broken.
@@ -17,33 +11,38 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-RECORD_BYTES = 17 * 1024
-"""More than any record has (RFC 8446, 5.2: 2^14 + 256, and its head)."""
-PIECE_BYTES = 2 * 16_384
-"""How much goes through a BIO at once, for a BIO never gives memory back."""
-CIPHER_BYTES = 524_288
-OWED_BYTES = 1 << 20
-"""Full: the other side makes us answer (KeyUpdate) and reads no answer. That ends the connection."""
+from meshtrio.forward import pyrecords
+from meshtrio.forward.pyrecords import CIPHER_BYTES as CIPHER_BYTES
+from meshtrio.forward.pyrecords import RECORD_BYTES as RECORD_BYTES
+from meshtrio.forward.pyrecords import Owing as Owing
 
-_cipher = memoryview(bytearray(CIPHER_BYTES))  # of the one thread that moves bytes; empty between calls
+try:
+    from meshtrio.forward import records
+except ImportError as why:
+    NOT_IN_C = str(why)
+    """Why there is only Python; empty if there is C."""
+else:
+    NOT_IN_C = ""
+
+if TYPE_CHECKING:
+    _Base = pyrecords.Records
+else:
+    _Base = object
 
 
-class Owing(Exception):
-    """All was taken and encrypted, but not all ciphertext has gone. `send(b"")` when the kernel has room."""
-
-
-class Sealed:
+class Sealed(_Base):
     """One end of a TLS connection. Owns the socket, which does not block.
 
     What the other side's end means: close_notify is the end of the stream, as FIN is on a plain socket. FIN
     without it is ConnectionResetError, for anyone on the way could have cut the stream. So is TLS that fails.
     """
 
-    __slots__ = (
-        "_end", "_incoming", "_learn", "_outgoing", "_reading", "_ready", "_said_goodbye", "_session",
-        "_sock", "_writing", "more", "owed",
-    )  # fmt: skip
+    if TYPE_CHECKING:
+        __slots__ = ("_said_goodbye", "_session", "_sock")
+    else:
+        __slots__ = ()  # a layout of its own would not go with that of a class in C
 
     def __init__(
         self,
@@ -52,98 +51,10 @@ class Sealed:
         bios: tuple[ssl.MemoryBIO, ssl.MemoryBIO],
         learn: Callable[[], None] | None = None,
     ) -> None:
-        """Take over after the handshake; `bios` are its incoming and outgoing ones, with what is in them.
-
-        `learn` is called once, after the first read, when a server's tickets have come.
-        """
-        self._sock, self._session, self._learn = sock, session, learn
-        self._incoming, self._outgoing = bios
-        inner = session._sslobj  # type: ignore[attr-defined]  # a SSLObject only passes on: 2 * 0.2 us
-        # In one piece each: every chunk needs all three, and one look-up costs what the unpacking does.
-        self._reading = sock.recv_into, self._incoming.write, inner.read
-        self._writing = inner.write, self._outgoing.read, sock.send
-        self.owed = b""
-        """Ciphertext that the kernel did not take."""
-        self._ready = bytearray()
-        """Decrypted, and not read. One record, after a handshake what came with it."""
-        self._end: str | None = None
-        """Why nothing more will be read: empty after close_notify."""
+        """See `pyrecords.Records`."""
+        super().__init__(sock, session, bios, learn)
+        self._sock, self._session = sock, session
         self._said_goodbye = False
-        if self._incoming.pending:
-            self._decrypt(memoryview(b""), 0)
-        if self._outgoing.pending:
-            self._answer()
-        self.more = self._end is not None or len(self._ready) > 0
-        """Something can be read of which the kernel will not speak, or has spoken already."""
-
-    def recv_into(self, buffer: memoryview, nbytes: int) -> int:
-        """Read once from the kernel, `nbytes` (up to CIPHER_BYTES) of ciphertext; give what all of it means.
-
-        That may be more than `nbytes`, and is never more than the buffer holds. 0 is the other side's end of
-        the stream. Whether there is more to read says `more`. Raises as a socket does.
-        """
-        if self.more and (self._ready or self._end is not None):
-            return self._serve(buffer)
-        receive, take, read = self._reading
-        while True:
-            got = receive(_cipher, nbytes)
-            if not got:
-                self._end = "FIN without close_notify"
-                raise ConnectionResetError(self._end)
-            self.more, filled = got == nbytes, 0
-            if got <= PIECE_BYTES <= len(buffer):
-                take(_cipher[:got])
-                try:  # as `_decrypt`, without the call: nearly always there is one record, and nothing else
-                    filled = read(RECORD_BYTES, buffer)
-                    if not filled or self._incoming.pending:
-                        filled = self._decrypt(buffer, filled)
-                except ssl.SSLError as why:
-                    self._cannot_read(why)
-            else:
-                for at in range(0, got, PIECE_BYTES):
-                    take(_cipher[at : min(at + PIECE_BYTES, got)])
-                    filled = self._decrypt(buffer, filled)
-            if self._outgoing.pending:
-                self._answer()
-            if self._learn is not None:
-                learn, self._learn = self._learn, None
-                learn()
-            if filled:
-                return filled
-            if self._ready or self._end is not None:
-                return self._serve(buffer)
-            if got < nbytes:
-                raise BlockingIOError
-
-    def send(self, chunk: bytes | memoryview, flags: int = 0) -> int:
-        """Encrypt all of the chunk, and send. BlockingIOError: nothing was taken. Owing: see there."""
-        if self.owed and not self.flush():
-            raise BlockingIOError if chunk else Owing
-        size, (write, give, send) = len(chunk), self._writing
-        if not size:
-            return 0
-        try:
-            if size > PIECE_BYTES:
-                return self._send_pieces(memoryview(chunk))
-            write(chunk)
-        except ssl.SSLError as wrong:
-            raise ConnectionResetError(str(wrong)) from wrong
-        ciphertext = give()
-        try:
-            gone = send(ciphertext)
-        except BlockingIOError:
-            gone = 0
-        if gone != len(ciphertext):
-            self.owed = ciphertext[gone:]
-            raise Owing
-        return size
-
-    def flush(self) -> bool:
-        """Send ciphertext that is owed. True: all of it has gone."""
-        if self.owed:
-            with contextlib.suppress(BlockingIOError):
-                self.owed = self.owed[self._sock.send(self.owed) :]
-        return not self.owed
 
     def shutdown(self, how: int) -> None:
         """End our direction: close_notify, and FIN when all ciphertext has gone. Owing: call again then."""
@@ -151,13 +62,7 @@ class Sealed:
             raise ValueError("TLS ends one direction: ours")
         if not self._said_goodbye:
             self._said_goodbye = True
-            try:
-                self._session.unwrap()
-            except ssl.SSLWantReadError:
-                pass  # the second SSL_shutdown, see above: the other direction is still open
-            except ssl.SSLError as wrong:
-                raise ConnectionResetError(str(wrong)) from wrong
-            self.owed += self._outgoing.read()
+            self.say_goodbye()
         if not self.flush():
             raise Owing
         self._sock.shutdown(socket.SHUT_WR)
@@ -170,8 +75,8 @@ class Sealed:
         """Close the socket. What is owed is lost, but not the session: it can be resumed."""
         if self._session.server_side and not self._said_goodbye:
             # Goes nowhere: OpenSSL forgets a session that it keeps if the connection ends without.
-            with contextlib.suppress(ssl.SSLError):
-                self._session.unwrap()
+            with contextlib.suppress(ConnectionResetError):
+                self.say_goodbye()
         self._sock.close()
 
     def fileno(self) -> int:
@@ -188,61 +93,19 @@ class Sealed:
             raise ValueError("a lane must not block")
         self._sock.setblocking(flag)
 
-    def _decrypt(self, buffer: memoryview, filled: int) -> int:
-        """Decrypt what is in the BIO, into the buffer, and into `_ready` what the buffer has no room for."""
-        read = self._reading[2]
-        try:
-            while self._end is None:
-                if filled <= len(buffer) - RECORD_BYTES:
-                    got = read(RECORD_BYTES, buffer[filled:] if filled else buffer)
-                    filled += got
-                else:
-                    spare = memoryview(bytearray(RECORD_BYTES))
-                    got = read(RECORD_BYTES, spare)
-                    self._ready += spare[:got]
-                    self.more = True
-                if not got:
-                    self._end, self.more = "", True
-                elif not self._incoming.pending:
-                    break
-        except ssl.SSLError as why:
-            self._cannot_read(why)
-        return filled
 
-    def _cannot_read(self, why: ssl.SSLError) -> None:
-        # WantRead: the rest is no whole record, and OpenSSL has taken it.
-        if not isinstance(why, ssl.SSLWantReadError):
-            # ZeroReturn: so it says close_notify once ours has gone.
-            self._end, self.more = "" if isinstance(why, ssl.SSLZeroReturnError) else str(why), True
+class SealedInPython(Sealed, pyrecords.Records):
+    """Where C was not built, or does not know the Python that runs."""
 
-    def _serve(self, buffer: memoryview) -> int:
-        if self._end and not self._ready:
-            raise ConnectionResetError(self._end)
-        got = min(len(buffer), len(self._ready))
-        buffer[:got] = self._ready[:got]
-        del self._ready[:got]
-        self.more = True
-        return got
+    __slots__ = ("_said_goodbye", "_session", "_sock")
 
-    def _answer(self) -> None:
-        """Send what reading made TLS say: KeyUpdate, an alert, a server's tickets."""
-        self.owed += self._outgoing.read()
-        # A dead socket shows at the next call: what was read with this came before that.
-        with contextlib.suppress(OSError):
-            self.flush()
-        if len(self.owed) > OWED_BYTES and self._end is None:
-            self._end, self.more = "the other side reads no answers", True
 
-    def _send_pieces(self, chunk: memoryview) -> int:
-        parts, (write, give, _) = [], self._writing
-        for at in range(0, len(chunk), PIECE_BYTES):
-            write(chunk[at : at + PIECE_BYTES])
-            parts.append(give())
-        try:
-            gone = self._sock.sendmsg(parts)
-        except BlockingIOError:
-            gone = 0
-        if gone != sum(map(len, parts)):
-            self.owed = b"".join(parts)[gone:]
-            raise Owing
-        return len(chunk)
+seal: type[Sealed] = SealedInPython
+if not NOT_IN_C:
+
+    class SealedInC(Sealed, records.Records):
+        """The usual one."""
+
+        __slots__ = ("_said_goodbye", "_session", "_sock")
+
+    seal = SealedInC

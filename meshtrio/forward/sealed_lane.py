@@ -4,9 +4,8 @@ As lane.py, but for what reads of TLS tell. A read that decrypts takes more byte
 gives, and may know of more that epoll will never speak of: then it says so (`Sealed.more`). And an end of the
 stream is always one that was sent to us, whatever became of the socket since.
 
-Both have a short way for the usual event: one small chunk arrives, and the sink takes all of it. It is what a
-`Lane` does then, written out without its questions and calls. It is there twice, for CPython's inline caches
-know one type a place (PEP 659).
+Both have a short way for the usual event: one small chunk arrives, and the sink takes all of it. Then one
+call of the TLS end's own reads and sends, and nothing is asked of what a `Lane` asks.
 """
 
 import select
@@ -24,7 +23,12 @@ _USUAL = select.EPOLLIN | select.EPOLLOUT
 class SealingLane(Lane):
     """One direction of a flow, from a plain socket into TLS."""
 
-    __slots__ = ()
+    __slots__ = ("carrying", "sealed")
+
+    def __init__(self, flow: Owner, source: socket.socket, sink: Sealed, *, bench: Workbench) -> None:
+        super().__init__(flow, source, sink, bench=bench)
+        self.sealed = sink
+        self.carrying = sink.carry_in, bench.scratch, source.fileno()
 
     def happened(self, mask: int) -> None:
         """Act on what epoll says about the source socket, which is also the sink of the lane back."""
@@ -39,20 +43,14 @@ class SealingLane(Lane):
         ):
             super().happened(mask)
             return
-        (receive, send, scratch), asked = self.tools, self.read_bytes
+        asked, (carry, scratch, source) = self.read_bytes, self.carrying
         try:
-            got = receive(scratch, asked)
-        except OSError as why:
-            self._cannot_read(why)
+            got = carry(scratch, asked, source)  # all of it: what the kernel did not take is owed
+        except (OSError, Owing) as why:
+            self._cannot_carry(scratch[: self.sealed.took], why)
             return
         if not got:
             self._end()
-            return
-        chunk = scratch[:got]
-        try:
-            send(chunk)  # all of it: what the kernel did not take is owed
-        except (OSError, Owing) as why:
-            self._cannot_put(chunk, 0, why)
             return
         self.moved_bytes += got
         if got == asked:
@@ -63,13 +61,12 @@ class SealingLane(Lane):
 class SealedLane(Lane):
     """One direction of a flow, out of TLS."""
 
-    __slots__ = ("most_bytes", "sealed")
+    __slots__ = ("carrying", "most_bytes", "sealed")
 
-    def __init__(
-        self, flow: Owner, source: Sealed, sink: socket.socket | Sealed, *, bench: Workbench
-    ) -> None:
+    def __init__(self, flow: Owner, source: Sealed, sink: socket.socket, *, bench: Workbench) -> None:
         super().__init__(flow, source, sink, bench=bench)
         self.sealed = source
+        self.carrying = source.carry_out, bench.scratch, sink.fileno()
         chunk_bytes = bench.limits.chunk_bytes
         self.most_bytes = min(chunk_bytes, max(chunk_bytes - RECORD_BYTES, LEAST_BYTES), CIPHER_BYTES)
         """Of ciphertext, so that what was left of a record before fits into the buffer, too."""
@@ -90,24 +87,19 @@ class SealedLane(Lane):
         ):
             self._consider(mask)
             return
-        receive, send, scratch = self.tools
+        carry, scratch, sink = self.carrying
         try:
-            got = receive(scratch, self.read_bytes)
+            put = carry(scratch, self.read_bytes, sink)
         except OSError as why:
-            self._cannot_read(why)
+            self._cannot_carry(scratch[: sealed.took], why)
             return
+        got = sealed.took
         if not got:
             self._end()
             return
-        chunk = scratch[:got]
-        try:
-            put = send(chunk)
-        except (OSError, Owing) as why:
-            self._cannot_put(chunk, 0, why)
-            return
         self.moved_bytes += put
         if put != got:
-            self._wait_for_room(memoryview(bytes(chunk[put:])), 0)
+            self._wait_for_room(memoryview(bytes(scratch[put:got])), 0)
         elif sealed.more:
             self.read_bytes = min(2 * self.read_bytes, self.most_bytes)
             self._move(max(got, self.bench.least_cost))

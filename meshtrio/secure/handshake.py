@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import trio
 
 from meshtrio.address import Address
-from meshtrio.forward.sealed import Sealed
+from meshtrio.forward.sealed import Sealed, seal
 from meshtrio.forward.tcp import close_with_reset
 from meshtrio.observe import log
 from meshtrio.route.modes import ALPN
@@ -224,6 +224,6 @@ class _Handshake:
                 proof.keep(address, session, peer)
 
         learn = keep if proof is not None and not resumed else None
-        end = Sealed(self.sock, self.tls, (self.incoming, self.outgoing), learn)
+        end = seal(self.sock, self.tls, (self.incoming, self.outgoing), learn)
         version, cipher = self.tls.version(), self.tls.cipher()
         return Secured(end, peer, version or "", cipher[0] if cipher else "", resumed)

@@ -8,7 +8,7 @@ import pytest
 
 from meshtrio.accelerate.hazards import Finding, Hazard
 from meshtrio.accelerate.ladder import UNKNOWN
-from meshtrio.cli.acceleration import acceleration, configured, ktls, told
+from meshtrio.cli.acceleration import acceleration, configured, ktls, records, told
 from meshtrio.config.schema import Config, Paths, Workload
 
 
@@ -27,11 +27,19 @@ async def test_a_machine_on_which_it_cannot_be_tried_lacks_nothing(
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     config = msgspec.structs.replace(Config(), paths=Paths(cache=str(tmp_path)))
-    one, ktls, chosen = await acceleration(config)
+    one, ktls, in_c, chosen = await acceleration(config)
     assert (one.name, one.state) == ("sk_msg", "note")
     assert one.says.startswith("not tried: ")
     assert (ktls.name, ktls.state) == ("kTLS", "note")
+    assert (in_c.name, in_c.state) == ("TLS records", "ok")
     assert chosen.says.startswith("r2 (rung_max: r5): r3 could not be tried: ")
+
+
+def test_records_in_python_are_told_with_the_way_to_have_them_in_c() -> None:
+    assert records("")[1:3] == ("ok", "read and written in C")
+    told = records("No module named 'meshtrio.forward.records'")
+    assert (told.state, told.says[:34]) == ("note", "read and written in Python, for No")
+    assert "gcc libc6-dev libpython3.11-dev" in told.todo
 
 
 def test_ktls_is_told_with_the_kernel_s_words() -> None:

@@ -4,6 +4,8 @@ import os
 
 import pytest
 
+from tests.support.either_records import either_records as either_records
+
 
 @pytest.fixture
 def spliced(monkeypatch: pytest.MonkeyPatch) -> list[int]:

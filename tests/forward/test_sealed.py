@@ -5,11 +5,13 @@ import socket
 import pytest
 import trio
 
-from meshtrio.forward.sealed import CIPHER_BYTES, PIECE_BYTES, Owing, Sealed
+from meshtrio.forward.pyrecords import PIECE_BYTES
+from meshtrio.forward.sealed import CIPHER_BYTES, Owing, Sealed
 from tests.forward.peers import pattern
 from tests.forward.tls_app import secured
 from tests.support.rings import ring
 
+pytestmark = pytest.mark.usefixtures("either_records")
 RING = ring()
 DATA = pattern(3_000_000)
 

@@ -2,8 +2,9 @@
 
 import socket
 
+import pytest
 import trio
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 
 from meshtrio.forward.sealed import Sealed
 from meshtrio.forward.workbench import RelayLimits
@@ -14,11 +15,12 @@ from tests.forward.test_integrity import Part, Side, check, limits, part
 from tests.forward.tls_app import secured
 from tests.support.rings import ring
 
+pytestmark = pytest.mark.usefixtures("either_records")
 RING = ring()
 
 
 @given(client_part=part, server_part=part, limits=limits)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 async def test_any_conversation(client_part: Part, server_part: Part, limits: RelayLimits) -> None:
     outcomes: list[Outcome] = []
     client, server = pair(socket.AF_INET), pair(socket.AF_INET)

@@ -33,6 +33,7 @@ from tests.forward.tls_app import app_and_end, secured
 from tests.support.rings import ring
 
 LIMITS = RelayLimits(drain_s=0.25, sweep_s=0.05)
+pytestmark = pytest.mark.usefixtures("either_records")
 RING = ring()
 WAYS = ["plain-tls-plain", "tls-plain", "plain-tls"]
 OVER_TLS = [line for line in TABLE if line[0] is not urgent_bytes_keep_their_place]

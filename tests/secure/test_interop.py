@@ -20,9 +20,11 @@ from meshtrio.outcome import Outcome
 from meshtrio.secure.handshake import accept_securely, dial_securely
 from meshtrio.secure.keyring import _pem
 from tests.forward.peers import FIN, pair, pattern, read, write
+from tests.support.either_records import either_records as either_records
 from tests.support.identities import root
 from tests.support.rings import AT, CLIENT, CLIENT_ID, SERVER, SERVER_ID, private, ring, shown
 
+pytestmark = pytest.mark.usefixtures("either_records")
 RING = ring()
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: close\r\n\r\nhello"
 

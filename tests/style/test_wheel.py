@@ -1,10 +1,13 @@
-"""The wheel holds all that runs, also the C text: where it is installed there is no checkout."""
+"""The wheel holds all that runs, also the C text of bpf/: where it is installed there is no checkout."""
 
 import shutil
 import subprocess
 import sys
 import zipfile
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
+
+from meshtrio.forward.sealed import NOT_IN_C
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ("pyproject.toml", "README.md", "LICENSE", "MANIFEST.in", "meshtrio", "bpf", "tools")
@@ -35,5 +38,9 @@ def test_the_wheel_holds_the_package_and_the_c_text(tmp_path: Path) -> None:
     wanted = {
         f"meshtrio/{one.relative_to(ROOT)}" for glob in text for one in ROOT.glob(str(glob.relative_to(ROOT)))
     }
-    wanted |= {str(one.relative_to(ROOT)) for one in ROOT.glob("meshtrio/**/*.py")}
+    wanted |= {
+        str(one.relative_to(ROOT)) for one in ROOT.glob("meshtrio/**/*.py*") if one.suffix in (".py", ".pyi")
+    }
+    if not NOT_IN_C:
+        wanted.add(f"meshtrio/forward/records{EXTENSION_SUFFIXES[0]}")
     assert held == wanted
