@@ -19,10 +19,12 @@ from meshtrio.forward.pyrecords import RECORD_BYTES as RECORD_BYTES
 from meshtrio.forward.pyrecords import Owing as Owing
 
 try:
-    from meshtrio.forward import records
+    import meshtrio.forward.records as records
+except ModuleNotFoundError:
+    NOT_IN_C = "the part in C was not built"
+    """Why there is only Python; empty if there is C."""
 except ImportError as why:
     NOT_IN_C = str(why)
-    """Why there is only Python; empty if there is C."""
 else:
     NOT_IN_C = ""
 
