@@ -170,6 +170,12 @@ class Records:
             raise ConnectionResetError(str(wrong)) from wrong
         self.owed += self._outgoing.read()
 
+    def let_go(self) -> None:
+        """Know the socket no more, for it is about to be closed: its number may be another's at once.
+
+        From then on what would read or write raises OSError; here the socket itself says that.
+        """
+
     def _decrypt(self, buffer: memoryview, filled: int) -> int:
         """Decrypt what is in the BIO, into the buffer, and into `_ready` what the buffer has no room for."""
         read = self._reading[2]

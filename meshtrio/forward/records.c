@@ -395,6 +395,13 @@ static PyObject *records_say_goodbye(Records *self, PyObject *unused)
 	Py_RETURN_NONE;
 }
 
+static PyObject *records_let_go(Records *self, PyObject *unused)
+{
+	(void)unused;
+	self->fd = -1;
+	Py_RETURN_NONE;
+}
+
 /* Take what the BIO has, and may have more of. */
 static PyObject *emptied(PyObject *bio)
 {
@@ -467,6 +474,7 @@ static PyMethodDef records_methods[] = {
 	{ "carry_in", (PyCFunction)(void *)records_carry_in, METH_FASTCALL, NULL },
 	{ "carry_out", (PyCFunction)(void *)records_carry_out, METH_FASTCALL, NULL },
 	{ "flush", (PyCFunction)records_flush, METH_NOARGS, NULL },
+	{ "let_go", (PyCFunction)records_let_go, METH_NOARGS, NULL },
 	{ "say_goodbye", (PyCFunction)records_say_goodbye, METH_NOARGS, NULL },
 	{ NULL, NULL, 0, NULL },
 };

@@ -79,6 +79,7 @@ class Sealed(_Base):
             # Goes nowhere: OpenSSL forgets a session that it keeps if the connection ends without.
             with contextlib.suppress(ConnectionResetError):
                 self.say_goodbye()
+        self.let_go()
         self._sock.close()
 
     def fileno(self) -> int:

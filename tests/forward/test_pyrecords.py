@@ -3,6 +3,7 @@
 import _ssl
 import contextlib
 import ctypes
+import os
 import socket
 import ssl
 from typing import NamedTuple
@@ -244,3 +245,24 @@ async def test_an_end_keeps_nothing_that_was_sent_or_read() -> None:
         assert end.recv_into(buffer, 100_000) == 10_000
         assert buffer[:10_000] == DATA[:10_000]
         end.close()
+
+
+@pytest.mark.usefixtures("either_records")
+async def test_a_closed_end_touches_no_socket_that_has_its_number_now() -> None:
+    app, secured = await app_and_end(RING, app_dials=True)
+    end, buffer, number = secured.end, memoryview(bytearray(100_000)), secured.end.fileno()
+    plain, ours = connected(socket.AF_INET)
+    ours.setblocking(False)
+    with app, plain, ours:
+        end.close()
+        os.dup2(ours.fileno(), number)
+        plain.send(DATA[:100])
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            end.send(b"x")
+        with pytest.raises(OSError, match="Bad file descriptor"):
+            end.recv_into(buffer, 50_000)
+        os.close(number)
+        plain.settimeout(0.05)
+        with pytest.raises(TimeoutError):
+            plain.recv(100)
+        assert ours.recv(200) == DATA[:100]
