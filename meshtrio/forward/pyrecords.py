@@ -12,6 +12,7 @@ calls SSL_shutdown twice, and the second call reads. A whole record that it foun
 """
 
 import contextlib
+import mmap
 import os
 import socket
 import ssl
@@ -25,7 +26,8 @@ CIPHER_BYTES = 524_288
 OWED_BYTES = 1 << 20
 """Full: the other side makes us answer (KeyUpdate) and reads no answer. That ends the connection."""
 
-_cipher = memoryview(bytearray(CIPHER_BYTES))  # of the one thread that moves bytes; empty between calls
+_cipher = memoryview(mmap.mmap(-1, CIPHER_BYTES))
+"""Of the one thread that moves bytes; empty between calls. Takes no memory until it is used."""
 
 
 class Owing(Exception):
