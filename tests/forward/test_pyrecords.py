@@ -3,9 +3,13 @@
 import _ssl
 import contextlib
 import ctypes
+import fcntl
 import os
+import select
 import socket
 import ssl
+import sys
+import termios
 from typing import NamedTuple
 
 import pytest
@@ -88,6 +92,21 @@ def read_on(end: Sealed, story: Story, heard: list[bytes]) -> str:
         heard.append(bytes(buffer[:count]))
 
 
+async def arrived(end: Sealed, count: int | None = None) -> None:
+    """Wait until the end's kernel has so many bytes, or its FIN."""
+    events = select.poll()
+    events.register(end, select.POLLRDHUP)
+    with trio.fail_after(5):
+        while not events.poll(0) if count is None else waiting_bytes(end) < count:
+            await trio.sleep(0.001)
+
+
+def waiting_bytes(end: Sealed) -> int:
+    asked = bytearray(4)
+    fcntl.ioctl(end, termios.FIONREAD, asked)
+    return int.from_bytes(asked, sys.byteorder)
+
+
 async def told(kind: type[Sealed], story: Story, monkeypatch: pytest.MonkeyPatch) -> tuple[bytes, str]:
     """Give what an end of this kind made of the story."""
     monkeypatch.setattr(handshake, "seal", kind)
@@ -95,13 +114,17 @@ async def told(kind: type[Sealed], story: Story, monkeypatch: pytest.MonkeyPatch
     end, ended = secured.end, ""
     heard: list[bytes] = []
     end.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    app.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     with app:
         for part in cut_up(ciphertext(app, story), story.pieces):
             while part and not ended:
-                part = part[await app.sock.send(part) :]
+                sent = await app.sock.send(part)
+                part = part[sent:]
+                await arrived(end, sent)
                 ended = read_on(end, story, heard)
         if story.ends == "FIN":
             app.sock.shutdown(socket.SHUT_WR)
+            await arrived(end)
         ended = ended or read_on(end, story, heard)
         end.close()
     return b"".join(heard), ended
