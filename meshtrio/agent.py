@@ -75,7 +75,7 @@ class Agent:
         self._ending.deadline = trio.current_time() + drain_s + 5
 
     async def run(self, task_status: trio.TaskStatus["Agent"] = trio.TASK_STATUS_IGNORED) -> None:
-        """Live until stopped. AdminError, KernelRefused or WorkloadError if it cannot begin."""
+        """Live until stopped. AdminError, KernelRefused, NoCatalog or WorkloadError if it cannot begin."""
         parts = self.parts
         parts.began = time.monotonic()
         config = parts.config

@@ -15,7 +15,8 @@ from meshtrio.admin.server import AdminError
 from meshtrio.agent import Agent
 from meshtrio.agent_start import Start
 from meshtrio.config.environ import configured, environment, named
-from meshtrio.config.load import ConfigFaults, load
+from meshtrio.config.fault import Faults
+from meshtrio.config.load import load
 from meshtrio.config.schema import Config
 from meshtrio.intercept.kernel import KernelRefused
 from meshtrio.intercept.workload import WorkloadError
@@ -25,7 +26,10 @@ from meshtrio.upkeep import Setting
 
 
 async def run(start: Start, config: Config) -> None:
-    """Be an agent until a signal ends it. AdminError, KernelRefused or WorkloadError if it cannot begin."""
+    """Be an agent until a signal ends it.
+
+    AdminError, Faults, KernelRefused or WorkloadError if it cannot begin, perhaps in a group.
+    """
 
     def read_again(text: str) -> Config:
         return named(load(text, environment(), start.flags))
@@ -56,7 +60,7 @@ async def stop_on_signals(
 
 
 def main() -> int:
-    """Live until stopped. 1 and one sentence if that cannot begin, 2 if the configuration is bad by now."""
+    """Live until stopped. 1 and a sentence if that cannot begin, 2 if configuration or catalog are bad."""
     start = msgspec.json.decode(sys.argv[1], type=Start)
     try:
         config = configured(start.config_path or None, start.flags)
@@ -68,13 +72,13 @@ def main() -> int:
         trio.run(run, start, config)
     except BaseException as failure:
         # Only a failure needs to know how failures are told.
-        from meshtrio.cli.complaint import Code, complaint_of, error_lines
+        from meshtrio.cli.complaint import complaint_of, error_lines
 
-        complaint = complaint_of(failure, (ConfigFaults, AdminError, KernelRefused, WorkloadError))
+        complaint = complaint_of(failure, (Faults, AdminError, KernelRefused, WorkloadError))
         if complaint is None:
             raise
         sys.stderr.write("".join(f"{line}\n" for line in error_lines(str(complaint))))
-        return int(Code.USAGE if isinstance(failure, ConfigFaults) else complaint.code)
+        return int(complaint.code)
     return 0
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import trio
 from msgspec.structs import replace
 
-from meshtrio.catalog.document import DOCUMENT_BYTES, read_services
+from meshtrio.catalog.document import DOCUMENT_BYTES, NoCatalog, read_services
 from meshtrio.catalog.merge import Merge
 from meshtrio.catalog.service import Service
 from meshtrio.catalog.snapshot import Snapshot
@@ -64,6 +64,8 @@ class Sources:
         self.settled = False
         """Whether every source has said its first word, or had time for it."""
         self._file_read = trio.Event()
+        self._refused: NoCatalog | None = None
+        """Why the file could not be used when it was read for the first time, at the start."""
 
     def reconfigure(self, config: Config) -> None:
         """Let another configuration hold: sources whose settings changed begin anew."""
@@ -82,7 +84,8 @@ class Sources:
         """Follow every configured source until cancelled.
 
         Ready when each has said its first word, be it that it fails, or FIRST_WORD_S later; what they said is
-        published then.
+        published then. NoCatalog, in a group, if the file cannot be used from the start: somebody named it,
+        and there is no last good one. A registry may come later; a mistake stays one.
         """
         await self.registering.recall()
         async with trio.open_nursery() as sources:
@@ -100,6 +103,8 @@ class Sources:
             expected = {source for source, (wanted, _) in kept.items() if wanted(self._config)}
             if "file" in expected:
                 await self._file_read.wait()
+                if self._refused is not None:
+                    raise self._refused
             with trio.move_on_after(FIRST_WORD_S):
                 while self._silent(expected):
                     await trio.sleep(0.02)
@@ -168,12 +173,14 @@ class Sources:
                             services=len(self.hub.snapshot),
                             file=path,
                         )
-                    else:
+                    elif self.settled or self._file_read.is_set():
                         self.file_fault = str(news)
                         stream.failed(self.file_fault, now)
                         log.error(
                             "the catalog file cannot be used; the last good one holds", faults=str(news)
                         )
+                    else:
+                        self._refused = NoCatalog(path, news.faults)
                     self._file_read.set()
         finally:
             self.file_fault = ""

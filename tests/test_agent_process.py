@@ -60,6 +60,16 @@ def test_a_configuration_that_went_bad_is_told_with_all_its_faults(tmp_path: Pat
     assert "passthrough" in said
 
 
+def test_a_catalog_that_is_not_there_is_no_start(tmp_path: Path) -> None:
+    catalog = tmp_path / "services.yaml"
+    wanted = settings(tmp_path, catalog={"file": str(catalog)}, identity={"source": "off"})
+    with process(Start(wanted, {})) as one:
+        _, said = one.communicate(timeout=20)
+    assert one.returncode == 2
+    assert said.startswith(f"meshtrio: catalog {catalog}: cannot be read: ") and said.count("\n") == 1
+    assert not (tmp_path / "control.sock").exists()
+
+
 def test_what_cannot_begin_is_one_sentence(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         path = settings(tmp_path, ports={"admin": taken.getsockname()[1]})

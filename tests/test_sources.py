@@ -14,8 +14,10 @@ import trio.testing
 
 from meshtrio import sources as module
 from meshtrio.address import Address
+from meshtrio.catalog.document import NoCatalog
 from meshtrio.catalog.service import Endpoint, Service, ServicePort
 from meshtrio.catalog.stream import State
+from meshtrio.cli.complaint import leaves
 from meshtrio.config.load import load
 from meshtrio.config.schema import Config
 from meshtrio.discover.hub import Sink
@@ -73,6 +75,28 @@ def test_an_agent_without_registries_carries_no_library_of_theirs() -> None:
     script = f"import sys, meshtrio.agent_process; print({{*{HEAVY}}} & sys.modules.keys())"
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert ran.stdout == "set()\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (None, ": cannot be read: No such file or directory (want a file of services, or no catalog.file)"),
+        ("services:\n- {name: UP, ports: [{port: 80}]}", ': services[0].name is "UP" '),
+    ],
+)
+async def test_a_file_that_cannot_be_used_from_the_start_is_no_start(
+    tmp_path: Path, text: str | None, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "services.yaml"
+    if text is not None:
+        file.write_text(text)
+    with pytest.raises(ExceptionGroup) as refused:
+        async with running(made_of(config(catalog={"file": str(file)}))):
+            pytest.fail("it began")
+    (why,) = leaves(refused.value)
+    assert isinstance(why, NoCatalog)
+    assert str(why).startswith(f"catalog {file}{says}")
+    assert capsys.readouterr().err == "", "there is no last good one to speak of"
 
 
 async def test_nothing_configured_is_settled_at_once() -> None:

@@ -80,16 +80,6 @@ async def test_a_spoilt_catalog_keeps_the_last_good_one(desk: Desk, spoil: str) 
         assert desk.parts.sources.file_fault == ""
 
 
-async def test_a_catalog_that_is_not_there_yet_does_not_delay_the_start(desk: Desk) -> None:
-    desk.catalog.unlink()
-    async with following(desk):
-        assert desk.parts.sources.settled
-        assert "No such file" in desk.parts.sources.file_fault
-        desk.write_services("web")
-        await eventually(lambda: desk.services() == ["web"])
-        assert desk.parts.sources.file_fault == ""
-
-
 async def test_without_a_catalog_there_are_no_services(tmp_path: Path) -> None:
     desk = Desk(tmp_path, catalog={"file": ""})
     async with following(desk):

@@ -6,14 +6,14 @@ Nearly all of the format is in the three structs below. An endpoint is `ip:port`
 port name. `traffic` has what a rule of the configuration's section of that name may have.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
 from meshtrio.address import Address
 from meshtrio.catalog.service import UDP, Endpoint, Service, ServicePort
-from meshtrio.config.fault import Faults, meant, shown
+from meshtrio.config.fault import Fault, Faults, meant, shown
 from meshtrio.config.kinds import Ip, Label, Port
 from meshtrio.config.shape import Means, Shaping
 from meshtrio.config.tree import read_tree
@@ -40,6 +40,19 @@ class CatalogFaults(Faults):
     """All that is wrong with a file of services. The services known before should stay."""
 
     subject = "catalog"
+
+
+class NoCatalog(CatalogFaults):
+    """There is no file to begin with, or not one that can be used. Each line of `str` names it."""
+
+    def __init__(self, path: str, faults: Iterable[Fault]) -> None:
+        self.subject = f"catalog {path}"
+        super().__init__(
+            Fault("", f"{fault.says} (want a file of services, or no catalog.file)", fault.origin)
+            if fault.path == path
+            else fault
+            for fault in faults
+        )
 
 
 class _PortEntry(Struct, frozen=True):

@@ -3,6 +3,8 @@
 import enum
 from collections.abc import Iterator
 
+from meshtrio.config.fault import Faults
+
 
 class Code(enum.IntEnum):
     """How a command ends. `exec` ends as its command did: its code, or 128 and the signal's number."""
@@ -39,7 +41,8 @@ def leaves(failure: BaseException) -> Iterator[BaseException]:
 def complaint_of(failure: BaseException, known: tuple[type[BaseException], ...]) -> Complaint | None:
     """Turn a failure into a complaint if all of it is of the known kinds, else None.
 
-    A complaint among them is the one. What failed in several tasks for one reason is said once.
+    A complaint among them is the one, and so are faults of a text, which keep their lines and are wrong
+    usage. What failed in several tasks for one reason is said once.
     """
     found = list(leaves(failure))
     if not all(isinstance(one, (*known, Complaint)) for one in found):
@@ -47,6 +50,8 @@ def complaint_of(failure: BaseException, known: tuple[type[BaseException], ...])
     for one in found:
         if isinstance(one, Complaint):
             return one
+        if isinstance(one, Faults):
+            return Complaint(str(one), Code.USAGE)
     return Complaint("; ".join(dict.fromkeys(" ".join(str(one).split()) for one in found)))
 
 

@@ -132,6 +132,7 @@ def _run(config: Any, control: Control | None, name: str, given: dict[str, Any])
 
     from meshtrio.cli.membership import lent, own
     from meshtrio.cli.outing import Outing
+    from meshtrio.config.fault import Faults
     from meshtrio.intercept.kernel import KernelRefused
     from meshtrio.intercept.workload import Spec, WorkloadError
     from meshtrio.observe import log
@@ -158,7 +159,7 @@ def _run(config: Any, control: Control | None, name: str, given: dict[str, Any])
     try:
         code, connections = trio.run(outing.run, place)
     except BaseException as failure:
-        complaint = complaint_of(failure, (KernelRefused, WorkloadError))
+        complaint = complaint_of(failure, (Faults, KernelRefused, WorkloadError))
         if complaint is None:
             raise
         raise complaint from failure

@@ -111,6 +111,22 @@ def test_it_ends_as_its_program_does(run: Run, command: list[str], code: int) ->
     assert done.stderr.count(b"\n") == (1 if code in (126, 127) else 0)
 
 
+@pytest.mark.parametrize(
+    "text", [None, "services:\n- {name: web, prts: []}\n- {name: UP, ports: [{port: 80}]}"]
+)
+def test_with_a_catalog_that_cannot_be_used_the_program_does_not_run(
+    run: Run, tmp_path: Path, text: str | None
+) -> None:
+    catalog = tmp_path / "services.yaml"
+    if text is not None:
+        catalog.write_text(text)
+    done = run("exec", "--standalone", "--catalog", str(catalog), "--", "echo", "ran")
+    assert (done.returncode, done.stdout) == (2, b"")
+    lines = done.stderr.decode().splitlines()
+    assert all(line.startswith(f"meshtrio: catalog {catalog}: ") for line in lines), lines
+    assert len(lines) == (1 if text is None else 3)
+
+
 def test_ten_megabytes_through_standard_streams(run: Run) -> None:
     given = random.Random(7).randbytes(10_000_000)
     done = run("exec", "--standalone", "--", "cat", given=given)
