@@ -55,14 +55,15 @@ class Client:
     ) -> None:
         """Use `opened`, which also closes."""
         self._settings = settings
-        self._http, self._beat, self._tls = http, beat, tls
+        self._tls = tls
+        self._beat = functools.partial(beat.stream, extensions={"trace": self._beat_traced})
         self.losses = 0
         """How often `leader`, which has a connection of its own, found that Consul had let go of it."""
         self._stands = self._opened = False
         self._reading_bytes = 0
         self._stamps: tuple[object, ...] = ()
         self._unusable = "its files have not been read"
-        self.api = Api(Wire(functools.partial(self._exchanged, http), settings), settings)
+        self.api = Api(Wire(functools.partial(self._exchanged, http.stream), settings), settings)
         self._beating = Api(Wire(self._beaten, settings), settings)
 
     async def leader(self) -> str:
@@ -108,18 +109,15 @@ class Client:
         self._opened |= event == "connection.connect_tcp.complete"
 
     async def _exchanged(  # noqa: PLR0917
-        self, http: httpx.AsyncClient, method: str, uri: str, headers: Any, data: str
+        self, stream: Callable[..., Any], method: str, uri: str, headers: Any, data: str
     ) -> Response:
         if self._unusable:
             raise Failed(Why.REFUSED, self._unusable)
         chunks, size = [], 0
-        extensions = {"trace": self._beat_traced} if http is self._beat else None
         # Cancelled, and not left: httpx's generators would stay behind half-way, for the garbage collector.
         with trio.CancelScope() as too_large:
             try:
-                async with http.stream(
-                    method, uri, headers=headers, content=data, extensions=extensions
-                ) as response:
+                async with stream(method, uri, headers=headers, content=data) as response:
                     async for chunk in response.aiter_raw():
                         size += len(chunk)
                         self._reading_bytes += len(chunk)
