@@ -17,28 +17,21 @@ import trio
 from meshtrio.address import Address
 from meshtrio.balance.algorithm import HASHING
 from meshtrio.balance.backoff import backoff_s
-from meshtrio.balance.hashing import key_hash
 from meshtrio.balance.port import Hold, Port
+from meshtrio.caller_key import key_of
 from meshtrio.catalog.service import Endpoint, Found
 from meshtrio.forward.dial import DialError, dialled, dialled_at_once
-from meshtrio.forward.peek import peek
 from meshtrio.forward.sealed import Sealed
 from meshtrio.hedging import first_to_stand
 from meshtrio.intercept.arrival import Door
 from meshtrio.messages import WorkloadName
 from meshtrio.observe.ledger import Entry
 from meshtrio.outcome import Outcome
+from meshtrio.overtaken import Racing
 from meshtrio.passages import counted, note_peer
 from meshtrio.route.decision import Kind, Route
 from meshtrio.secure.border import Passage, Unsafe
 from meshtrio.worker_site import Site
-
-FIRST_BYTES_S = 0.05
-"""How long a client may be silent before it is balanced without a key: it may wait for the server."""
-
-
-KEY_S = 1.0
-"""How long a client may take to say its key, a few bytes at a time. Then it is balanced without one."""
 
 
 class Refused(Exception):
@@ -110,7 +103,8 @@ class _Tries:
     """The tries of one call: who is left for it, and what became of those that were tried."""
 
     __slots__ = (
-        "_arrival", "_call", "_port", "_site", "failure", "key", "outcome", "retried", "tried", "until",
+        "_arrival", "_call", "_port", "_site",
+        "failure", "hedge_after_s", "key", "outcome", "retried", "tried", "until",
     )  # fmt: skip
 
     def __init__(self, site: Site, arrival: Arrival, call: Call, port: Port) -> None:
@@ -118,6 +112,8 @@ class _Tries:
         self.key: int | None = None
         self.until = 0.0
         """When the time of all tries is over."""
+        self.hedge_after_s = port.settings.retries.hedge_after_s
+        """How long a try may be silent; 0: none is hedged."""
         self.tried: list[str] = []
         self.retried = 0
         self.outcome, self.failure = Outcome.CONNECT_TIMEOUT, ""
@@ -139,10 +135,16 @@ class _Tries:
         return hold
 
     async def stand(self, hold: Hold) -> Passage | None:
-        """Connect where it leads; None: that failed, and is noted. The hold is ended, unless it stands."""
+        """Connect where it leads; None: that failed, and is noted. The hold is ended, unless it stands.
+
+        Where a hedge overtakes it in silence, the hold is ended by whoever waits on for the endpoint.
+        """
         self._arrival.entry.endpoint = str(hold.endpoint.address)
+        site, race = self._site, None
+        if self.hedge_after_s:
+            race = Racing(site.overtaken, hold, trio.current_time() + self.hedge_after_s, self.until)
         try:
-            return await _dial(self._site, self._arrival.door, hold.endpoint, self._call.caller)
+            return await _dial(site, self._arrival.door, hold.endpoint, self._call.caller, race=race)
         except (Refused, Unsafe) as failed:
             ours = isinstance(failed, Refused) and failed.ours
             hold.ended(Outcome.OUR_BUG if ours else failed.outcome, time.monotonic())
@@ -152,13 +154,14 @@ class _Tries:
             self.failure = str(failed)
             return None
         except BaseException:
-            late = trio.current_time() >= self.until
-            hold.ended(Outcome.CONNECT_TIMEOUT if late else Outcome.DRAINED, time.monotonic())
+            if race is None or not race.left:
+                late = trio.current_time() >= self.until
+                hold.ended(Outcome.CONNECT_TIMEOUT if late else Outcome.DRAINED, time.monotonic())
             raise
 
-    async def hedged(self, hold: Hold, after_s: float) -> tuple[Hold, Passage | None]:
-        """Connect as `stand` does, also elsewhere once a try was silent for so long; say where it stands."""
-        stood = await first_to_stand(hold, self, after_s)
+    async def hedged(self, hold: Hold) -> tuple[Hold, Passage | None]:
+        """Connect as `stand` does, also elsewhere once a try was silent for long; say where it stands."""
+        stood = await first_to_stand(hold, self, self.hedge_after_s)
         if stood is None:
             return hold, None
         self._arrival.entry.endpoint = str(stood.hold.endpoint.address)
@@ -169,7 +172,7 @@ class _Tries:
 async def _reach_some(site: Site, arrival: Arrival, call: Call, port: Port) -> Reached:
     """Try the endpoints in balanced order."""
     entry, timeouts, retries = arrival.entry, site.config.timeouts, port.settings.retries
-    tries, hedge_after_s = _Tries(site, arrival, call, port), retries.hedge_after_s
+    tries = _Tries(site, arrival, call, port)
     with trio.move_on_after(timeouts.connect_s) as deadline:
         tries.until = deadline.deadline
         tries.key = await _key(site, arrival, call.caller, port)
@@ -178,7 +181,7 @@ async def _reach_some(site: Site, arrival: Arrival, call: Call, port: Port) -> R
             hold = tries.hold()
             if hold is None and tries.retried:
                 # Every endpoint was tried, so from here on there is none to hedge with.
-                hedge_after_s = 0.0
+                tries.hedge_after_s = 0.0
                 tries.tried.clear()
                 wait_s = backoff_s(tries.retried - 1, retries.base_s, retries.max_s, site.luck.random())
                 await trio.sleep(wait_s)
@@ -188,8 +191,8 @@ async def _reach_some(site: Site, arrival: Arrival, call: Call, port: Port) -> R
                     why_none = port.why_none(call.route.candidates, time.monotonic())
                     tries.outcome, tries.failure = why_none
                 break
-            if hedge_after_s and tries.retried < retries.attempts:
-                hold, passage = await tries.hedged(hold, hedge_after_s)
+            if tries.hedge_after_s and tries.retried < retries.attempts:
+                hold, passage = await tries.hedged(hold)
             else:
                 passage = await tries.stand(hold)
             if passage is not None:
@@ -206,24 +209,18 @@ async def _reach_some(site: Site, arrival: Arrival, call: Call, port: Port) -> R
 
 async def _key(site: Site, arrival: Arrival, caller: WorkloadName, port: Port) -> int | None:
     """Find what calls that belong together share, if the algorithm asks for it; None if there is none."""
+
+    def identity() -> str:
+        return str(site.border.keyring.identity(caller.id) or "")
+
     if port.settings.algorithm not in HASHING:
         return None
-    match port.settings.hash_key:
-        case "source_ip":
-            said = arrival.source.ip
-        case "spiffe_id":
-            said = str(site.border.keyring.identity(caller.id) or "").encode()
-        case wanted:
-            # It brings HTTP/2's field compression (0.7 MB), and few services are balanced by requests.
-            from meshtrio.detect.requestkey import RequestKey
-
-            said = b""
-            with trio.move_on_after(KEY_S):
-                said = await peek(arrival.client, RequestKey(wanted), FIRST_BYTES_S) or b""
-    return key_hash(said) if said else None
+    return await key_of(port.settings, arrival.client, source=arrival.source.ip, identity=identity)
 
 
-async def _dial(site: Site, door: Door, endpoint: Endpoint, caller: WorkloadName) -> Passage:
+async def _dial(
+    site: Site, door: Door, endpoint: Endpoint, caller: WorkloadName, *, race: Racing | None = None
+) -> Passage:
     """Connect to this endpoint, and secure that if it is in the mesh. Refused or Unsafe if that fails."""
     to, try_s = endpoint.address, site.config.timeouts.connect_try_s
     # Where all answers are there at once nothing else hears a cancel, nor that the time of all tries is over.
@@ -236,6 +233,8 @@ async def _dial(site: Site, door: Door, endpoint: Endpoint, caller: WorkloadName
     try:
         if not dialled_at_once(sock, to):
             with trio.move_on_after(try_s) as patience:
+                if race is not None:
+                    await race.heard(sock, patience.deadline)
                 await dialled(sock, to)
             if patience.cancelled_caught:
                 raise Refused(Outcome.CONNECT_TIMEOUT, f"{to} did not answer within {try_s} s")

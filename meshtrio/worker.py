@@ -5,6 +5,7 @@
        |- telling              tallies to the agent, once a second
        |- heartbeat            the hooks may send connections, once a second
        |- breakers             what was seen at endpoints, to the agent
+       |- overtaken            connects that a hedge has overtaken: would they have stood?
           |- connections       one task a connection                     <- a drain puts its deadline here
              |- accepting      one task a listening socket               <- a drain cancels this first
 
@@ -82,6 +83,7 @@ class Worker:
                 middle.start_soon(self._tell)
                 middle.start_soon(self._beat)
                 middle.start_soon(self._site.breakers.run, self._channel)
+                middle.start_soon(self._site.overtaken.run)
                 async with trio.open_nursery() as connections:
                     async with trio.open_nursery() as accepting:
                         # Not in `accepting`: connections that are let out still ask the agent.

@@ -25,6 +25,7 @@ from meshtrio.messages import (
 )
 from meshtrio.neighbours import Neighbour, Neighbours
 from meshtrio.observe.ledger import Ledger
+from meshtrio.overtaken import Overtaken
 from meshtrio.route.doors import Doors
 from meshtrio.route.table import RouteTable
 from meshtrio.secure.border import Border
@@ -43,6 +44,7 @@ class Site:
         self.luck = Random()
         self.breakers = BreakerShare(self.luck)
         self.ports = Ports(self.breakers.of, start=start, luck=self.luck)
+        self.overtaken = Overtaken()
         self._counted = Counted()
         self.breakers.on_forget = self.ports.forget
         self._routes: RouteTable | None = None

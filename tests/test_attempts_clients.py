@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import trio
 
-from meshtrio import attempts
+from meshtrio import attempts, caller_key
 from meshtrio.address import Address
 from meshtrio.balance.breaker_table import WHOLE, State
 from meshtrio.balance.hashing import key_hash
@@ -88,7 +88,7 @@ async def drips(client: trio.SocketStream) -> None:
 
 async def hesitates(client: trio.SocketStream) -> None:
     await client.send_all(COOKIE[:7])
-    await trio.sleep(3 * attempts.FIRST_BYTES_S)
+    await trio.sleep(3 * caller_key.FIRST_BYTES_S)
     await client.send_all(COOKIE[7:])
     await client.send_eof()
 
@@ -119,7 +119,7 @@ async def test_no_byte_is_lost_however_the_key_comes(
 async def test_who_drips_without_end_is_balanced_without_a_key(
     records: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(attempts, "KEY_S", 0.1)
+    monkeypatch.setattr(caller_key, "KEY_S", 0.1)
     async with scene() as made, serving() as server:
         made.configure(traffic=STICKY, timeouts=Timeouts())
         made.catalog[VIP] = found(server)
@@ -252,8 +252,8 @@ async def test_only_algorithms_that_hash_wait_for_the_key(monkeypatch: pytest.Mo
     async def greet(stream: trio.SocketStream) -> None:
         await stream.send_all(b"220")
 
-    monkeypatch.setattr(attempts, "FIRST_BYTES_S", 60)
-    monkeypatch.setattr(attempts, "KEY_S", 60)
+    monkeypatch.setattr(caller_key, "FIRST_BYTES_S", 60)
+    monkeypatch.setattr(caller_key, "KEY_S", 60)
     async with scene() as made, serving(greet) as server:
         made.configure(traffic=Traffic(hash_key="sni"), timeouts=Timeouts())
         made.catalog[VIP] = found(server)

@@ -67,7 +67,9 @@ class Stage:
         self.called_off: trio.CancelScope | None = None
         """Cancelled with the first bell, for tests of that moment."""
 
-    async def dial(self, _site: Site, _door: object, endpoint: Endpoint, _caller: object) -> Passage:
+    async def dial(
+        self, _site: Site, _door: object, endpoint: Endpoint, _caller: object, *, race: object
+    ) -> Passage:
         """Do what attempts._dial does, by the script."""
         await trio.lowlevel.checkpoint_if_cancelled()
         script = self.scripts[endpoint.id]
