@@ -30,6 +30,7 @@ from meshtrio.config.schema import Config
 from meshtrio.config.secrecy import shown
 from meshtrio.identity.asked import refusal
 from meshtrio.identity_answers import IdentityAnswers
+from meshtrio.intercept import bpffs
 from meshtrio.intercept.cgroup_news import CgroupNews
 from meshtrio.intercept.workload import Spec, Workload, WorkloadError
 from meshtrio.notify import notify
@@ -75,7 +76,7 @@ class Agent:
         self._ending.deadline = trio.current_time() + drain_s + 5
 
     async def run(self, task_status: trio.TaskStatus["Agent"] = trio.TASK_STATUS_IGNORED) -> None:
-        """Live until stopped. AdminError, KernelRefused, NoCatalog or WorkloadError if it cannot begin."""
+        """Live until stopped. AdminError, BpffsError, KernelRefused, NoCatalog or WorkloadError: it did not begin."""
         parts = self.parts
         parts.began = time.monotonic()
         config = parts.config
@@ -85,6 +86,7 @@ class Agent:
             if not self._setting.private:
                 sockets = open_sockets(Path(config.paths.control), config.admin.bind, config.ports.admin)
                 undo.callback(sockets.close)
+                undo.enter_context(bpffs.held(Path(config.paths.pins), make=config.rung != "nft"))
                 parts.registry.list_path = list_path(Path(config.paths.control))
             await self._upkeep.open_kernel()
             if parts.kernel is not None:

@@ -18,6 +18,7 @@ from meshtrio.config.environ import configured, environment, named
 from meshtrio.config.fault import Faults
 from meshtrio.config.load import load
 from meshtrio.config.schema import Config
+from meshtrio.intercept.bpffs import BpffsError
 from meshtrio.intercept.kernel import KernelRefused
 from meshtrio.intercept.workload import WorkloadError
 from meshtrio.observe import log
@@ -28,7 +29,7 @@ from meshtrio.upkeep import Setting
 async def run(start: Start, config: Config) -> None:
     """Be an agent until a signal ends it.
 
-    AdminError, Faults, KernelRefused or WorkloadError if it cannot begin, perhaps in a group.
+    AdminError, BpffsError, Faults, KernelRefused or WorkloadError if it cannot begin, perhaps in a group.
     """
 
     def read_again(text: str) -> Config:
@@ -74,7 +75,7 @@ def main() -> int:
         # Only a failure needs to know how failures are told.
         from meshtrio.cli.complaint import complaint_of, error_lines
 
-        complaint = complaint_of(failure, (Faults, AdminError, KernelRefused, WorkloadError))
+        complaint = complaint_of(failure, (Faults, AdminError, BpffsError, KernelRefused, WorkloadError))
         if complaint is None:
             raise
         sys.stderr.write("".join(f"{line}\n" for line in error_lines(str(complaint))))

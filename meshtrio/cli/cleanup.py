@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import click
@@ -50,7 +51,8 @@ def cleanup(config_file: str | None, as_json: bool, **chosen: bool) -> int:
 
     config, _ = configured(config_file, {})
     require_privilege("cleanup")
-    _refuse_while_an_agent_answers(config.paths.control, force=chosen["force"])
+    if not chosen["force"]:
+        _refuse_while_an_agent_runs(config.paths.control, config.paths.pins)
     if not chosen["yes"] and not as_json and sys.stdin.isatty():
         click.confirm("Remove everything that meshtrio left behind?", default=True, abort=True)
     told = trio.run(_clean, config, chosen["workers"])
@@ -61,15 +63,17 @@ def cleanup(config_file: str | None, as_json: bool, **chosen: bool) -> int:
     return 1 if told["kept"] or told["orphans"] else 0
 
 
-def _refuse_while_an_agent_answers(control: str, *, force: bool) -> None:
+def _refuse_while_an_agent_runs(control: str, pins: str) -> None:
+    """Refuse also where its control socket is another one: what it pins shows that it lives."""
+    from meshtrio.intercept.bpffs import is_held
+
     try:
         answers = Control(control).answers()
     except NoAgent as strange:
-        if not force:
-            raise Complaint(f"{strange}; --force cleans up all the same") from None
-        return
-    if answers and not force:
-        raise Complaint(f"an agent runs ({control}); stop it, which leaves nothing behind, or add --force")
+        raise Complaint(f"{strange}; --force cleans up all the same") from None
+    if answers or is_held(Path(pins)):
+        where = control if answers else f"it uses {pins}"
+        raise Complaint(f"an agent runs ({where}); stop it, which leaves nothing behind, or add --force")
 
 
 async def _clean(config: Any, end_workers: bool) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 import contextlib
 import ctypes
+import fcntl
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 DEFAULT = Path("/sys/fs/bpf")
@@ -25,6 +27,41 @@ def ensure(pins: Path) -> Path:
             f"cannot make {pins}: {cause.strerror}; use paths.pins on a bpffs that is writable"
         ) from cause
     return pins
+
+
+@contextlib.contextmanager
+def held(pins: Path, *, make: bool) -> Iterator[None]:
+    """Be the only agent that pins there. BpffsError if another one does; what cannot be made is not held.
+
+    Whoever came second would adopt what the first one uses, send its connections to doors of its own, and
+    take all of it away in the end.
+    """
+    if make:
+        with contextlib.suppress(BpffsError):
+            ensure(pins)
+    with contextlib.ExitStack() as undo:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            lock = os.open(pins, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            undo.callback(os.close, lock)
+            _lock(lock, pins)
+            undo.callback(leave, pins)
+        yield
+
+
+def is_held(pins: Path) -> bool:
+    """Say whether an agent that runs pins there."""
+    try:
+        with held(pins, make=False):
+            return False
+    except BpffsError:
+        return True
+
+
+def _lock(folder: int, pins: Path) -> None:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise BpffsError(f"another agent uses {pins}; stop it, or set paths.pins") from None
 
 
 def leave(pins: Path) -> None:

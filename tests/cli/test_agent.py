@@ -13,6 +13,7 @@ from meshtrio.cli.agent import flags_of
 from meshtrio.cli.control_client import Control
 from tests.cli.conftest import FIRST_PORT, Run
 
+PORTS = ("ADMIN", "INBOUND", "OUTBOUND", "DNS")
 NOBODY = ("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups")
 
 
@@ -71,6 +72,29 @@ def test_a_second_agent_says_what_is_taken(run: Run, agent: Control, settings: d
     done = run("agent")
     assert done.returncode == 1
     assert b"meshtrio: cannot listen on the admin port" in done.stderr
+
+
+@pytest.mark.world
+@pytest.mark.parametrize("rung", ["ebpf", "nft"])
+def test_a_second_agent_beside_it_does_not_take_its_hooks(
+    run: Run, agent: Control, settings: dict[str, str], tmp_path: Path, rung: str
+) -> None:
+    """With a control socket and ports of its own it would meet the first one only where both pin."""
+    before = agent.get("/v1/status")["rung"]
+    elsewhere = {"MESHTRIO_PATHS__CONTROL": str(tmp_path / "other.sock")}
+    elsewhere |= {f"MESHTRIO_PORTS__{name}": str(FIRST_PORT + 4 + n) for n, name in enumerate(PORTS)}
+    settings |= elsewhere
+    done = run("agent", "--rung", rung)
+    pins = settings["MESHTRIO_PATHS__PINS"]
+    assert (done.returncode, done.stderr.decode()) == (
+        1,
+        f"meshtrio: another agent uses {pins}; stop it, or set paths.pins\n",
+    )
+    cleaned = run("cleanup", "--yes")
+    assert cleaned.returncode == 1
+    assert f"an agent runs (it uses {pins})" in cleaned.stderr.decode()
+    assert agent.get("/v1/status")["rung"] == before
+    assert Path(pins, "maps", "layout").exists()
 
 
 @pytest.mark.world

@@ -1,12 +1,13 @@
 """World. bpffs found or mounted, each time in a mount namespace that ends with its process."""
 
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from meshtrio.intercept.bpffs import BpffsError, ensure
+from meshtrio.intercept.bpffs import BpffsError, ensure, held, is_held
 
 pytestmark = pytest.mark.world
 
@@ -105,3 +106,19 @@ def test_a_folder_beside_the_mount_point_is_not_on_it() -> None:
     [said] = privately("""print(told("/sys/fs/bpf-beside"), mounted())""")
     assert said.startswith("/sys/fs/bpf-beside is not on a bpffs")
     assert said.endswith("[]")
+
+
+def test_one_agent_at_a_time_pins_in_a_folder() -> None:
+    pins = Path(f"/sys/fs/bpf/mesh_test_{os.getpid()}")
+    with held(pins, make=True):
+        assert is_held(pins)
+        with pytest.raises(BpffsError, match=f"another agent uses {pins}; "), held(pins, make=False):
+            pytest.fail("two of them")
+        assert pins.is_dir(), "whoever came second leaves it alone"
+    assert not pins.exists()
+    assert not is_held(pins)
+
+
+def test_what_cannot_be_made_is_held_by_nobody(tmp_path: Path) -> None:
+    with held(tmp_path / "pins", make=True), held(tmp_path / "pins", make=True):
+        assert not (tmp_path / "pins").exists()
