@@ -76,7 +76,7 @@ class Agent:
         self._ending.deadline = trio.current_time() + drain_s + 5
 
     async def run(self, task_status: trio.TaskStatus["Agent"] = trio.TASK_STATUS_IGNORED) -> None:
-        """Live until stopped. AdminError, BpffsError, KernelRefused, NoCatalog or WorkloadError: it did not begin."""
+        """Live until stopped. Raises what agent_process.py turns into a sentence if it cannot begin."""
         parts = self.parts
         parts.began = time.monotonic()
         config = parts.config

@@ -35,8 +35,10 @@ def check(config_file: str | None, as_json: bool) -> int:
     """See HELP."""
     import trio
 
+    from meshtrio.cli.process import uninterrupted
+
     config, _ = configured(config_file, {"log.level": "error", "log.format": "text"})
-    features, proofs = trio.run(_look, config)
+    features, proofs = trio.run(uninterrupted, _look, config)
     rung, why = chosen_rung(config.rung, proofs)
     if as_json:
         show_json({"rung": rung, "why": why, "features": [feature._asdict() for feature in features]})

@@ -3,8 +3,10 @@
 Subcommands import what they need when they run: `meshtrio agent` lives long and shall not carry the demo.
 """
 
+import errno
 import itertools
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -13,7 +15,7 @@ from typing import Any
 import click
 
 from meshtrio import __version__
-from meshtrio.cli.complaint import Code, Complaint, complaint_of, error_lines
+from meshtrio.cli.complaint import Code, Complaint, complaint_of, error_lines, leaves
 from meshtrio.cli.subcommands import Subcommands
 
 HELP = """A service-mesh data plane: eBPF catches the connections of unmodified programs, and a trio
@@ -39,6 +41,10 @@ Failures are one sentence on standard error. MESHTRIO_DEBUG=1 or --debug shows t
 """
 
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+"""Whoever reads our output, mostly a disk, takes no more of it."""
+
+
 class Meshtrio(click.Group):
     """The group whose `main` is the border of the process."""
 
@@ -53,9 +59,12 @@ class Meshtrio(click.Group):
         """Run a command, and end the process with its code. No failure escapes."""
         if not standalone_mode:
             return super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:  # as __main__.py leaves it
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             code = super().main(args, prog_name, complete_var, standalone_mode=False, **extra)
-            sys.stdout.flush()
+            if sys.stdout is not None:  # it is, where it was closed before we began (`>&-`)
+                sys.stdout.flush()
         except BrokenPipeError:
             # Whoever read our output has enough (`| head`). Python would complain once more at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -71,10 +80,15 @@ def _told(failure: BaseException, *, debug: bool) -> Code:
     """Print what went wrong, and return the exit code."""
     if debug:
         traceback.print_exception(failure)
-    if isinstance(failure, click.Abort | KeyboardInterrupt):
+    if any(isinstance(one, click.Abort | KeyboardInterrupt) for one in leaves(failure)):
         click.echo("meshtrio: interrupted", err=True)
         return Code.INTERRUPTED
-    if isinstance(failure, click.ClickException):
+    if isinstance(failure, click.exceptions.NoArgsIsHelpError):
+        click.echo(failure.format_message(), err=True)  # a page of help is no complaint
+        return Code.USAGE
+    if isinstance(failure, OSError) and failure.errno in _FULL:
+        complaint = Complaint(f"cannot write: {failure.strerror}")
+    elif isinstance(failure, click.ClickException):
         ctx = failure.ctx if isinstance(failure, click.UsageError) else None
         where = f"; see: {ctx.command_path} --help" if ctx else ""
         complaint = Complaint(f"{failure.format_message().rstrip('.')}{where}", Code(failure.exit_code))

@@ -6,9 +6,14 @@ Knows no commands. Reads /proc, because Python changes some of it while it start
 import contextlib
 import os
 import resource
+import signal
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
-from meshtrio.cli.complaint import Complaint
+from meshtrio.cli.complaint import Code, Complaint
 
+T = TypeVar("T")
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 CAPABILITIES = {"NET_ADMIN": 12, "SYS_ADMIN": 21, "PERFMON": 38, "BPF": 39}
 """What the rungs need, by the numbers of include/uapi/linux/capability.h."""
 
@@ -31,6 +36,26 @@ def require_privilege(command: str) -> None:
     raise Complaint(
         f"root lacks {', '.join(missing)} here, as in an unprivileged container; give it those capabilities"
     )
+
+
+async def uninterrupted(do: Callable[..., Awaitable[T]], *given: object) -> T:
+    """Do it. Complaint if a signal to end comes first; what was begun has been taken down then."""
+    import trio
+
+    # Who began us under nohup, or in the background, wants those to be ignored.
+    ends = [one for one in ENDING if signal.getsignal(one) is not signal.SIG_IGN]
+    with trio.open_signal_receiver(*ends) as signals:
+        async with trio.open_nursery() as doing:
+
+            async def end() -> None:
+                await anext(aiter(signals))
+                doing.cancel_scope.cancel()
+
+            doing.start_soon(end)
+            done = await do(*given)
+            doing.cancel_scope.cancel()
+            return done
+    raise Complaint("interrupted; everything has been taken down", Code.INTERRUPTED)
 
 
 def raise_descriptor_limit(wanted: int = 0) -> int:

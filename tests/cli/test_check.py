@@ -1,12 +1,17 @@
 """`meshtrio check`."""
 
 import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable
 
 import pytest
 
 from meshtrio.cli.check import chosen_rung
 from meshtrio.cli.control_client import Control
 from meshtrio.cli.selftest import Proof
+from meshtrio.intercept import cgroup
 from tests.cli.conftest import Run
 
 GOOD = [Proof("outbound IPv4 is caught", worked=True, says="")]
@@ -50,6 +55,22 @@ def test_on_this_machine(run: Run) -> None:
         "nft: inbound",
     ):
         assert any(line.startswith(name) for line in lines), name
+
+
+@pytest.mark.world
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_leaves_nothing(start: Callable[..., subprocess.Popen[bytes]], number: int) -> None:
+    wakes = {2: lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)}  # pytest may be in the background
+    process = start("check", preexec_fn=wakes.get(number))
+    ours = cgroup.mount_point() / cgroup.OURS
+    until = time.monotonic() + 60
+    while not list(ours.glob(f"check-{process.pid}-*")) and time.monotonic() < until:
+        time.sleep(0.005)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, b"")
+    assert err == b"meshtrio: interrupted; everything has been taken down\n"
+    assert not list(ours.glob(f"check-{process.pid}-*"))
 
 
 @pytest.mark.world

@@ -1,5 +1,7 @@
 """The border: every failure is a sentence and a code, and help is there for everybody."""
 
+import errno
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -32,8 +34,10 @@ def failing() -> Iterator[click.Group]:
                 raise ExceptionGroup("tasks", [Complaint("one\ntwo", Code.UNREACHABLE)])
             case "interrupt":
                 raise KeyboardInterrupt
-            case "pipe":
-                raise BrokenPipeError
+            case "interrupt inside":
+                raise BaseExceptionGroup("tasks", [KeyboardInterrupt()])
+            case "full":
+                raise OSError(errno.ENOSPC, "No space left on device")
         return int(how)
 
     yield group
@@ -85,6 +89,8 @@ def test_wrong_usage_is_one_sentence_that_says_where_to_look(words: list[str]) -
         ("1", 1, ""),
         ("complaint", 3, "meshtrio: one\nmeshtrio: two\n"),
         ("interrupt", 130, "meshtrio: interrupted\n"),
+        ("interrupt inside", 130, "meshtrio: interrupted\n"),
+        ("full", 1, "meshtrio: cannot write: No space left on device\n"),
         ("bug", 1, "meshtrio: a fault of ours: TypeError: not so (MESHTRIO_DEBUG=1 shows where)\n"),
     ],
 )
@@ -115,6 +121,35 @@ def test_a_reader_who_has_enough_hears_no_complaint() -> None:
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=TREE, check=False)
     assert done.stdout == "node: ''\n"
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(("words", "code"), [("config default", 0), ("--version", 0), ("nonsense", 2)])
+def test_closed_streams_change_no_code(words: str, code: int) -> None:
+    command = f"{sys.executable} -m meshtrio {words} <&- >&- 2>&-"
+    assert subprocess.run(["bash", "-c", command], cwd=TREE, check=False).returncode == code
+
+
+@pytest.mark.parametrize("words", [[], ["ca"], ["policy"]])
+def test_a_group_alone_shows_its_help(words: list[str]) -> None:
+    done = CliRunner().invoke(main, words, prog_name="meshtrio")
+    assert (done.exit_code, done.stdout) == (Code.USAGE, "")
+    assert done.stderr == CliRunner().invoke(main, [*words, "-h"], prog_name="meshtrio").output
+
+
+def test_an_interrupt_before_the_command_stands_shows_no_trace() -> None:
+    """As ^C while it is imported."""
+    code = """
+import os, signal, sys
+class Interrupts:
+    def find_spec(self, name, *_):
+        if name == "meshtrio.cli.main":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupts())
+from meshtrio.__main__ import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=TREE, check=False)
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
 
 
 @pytest.mark.parametrize(("given", "colours"), [({}, True), ({"NO_COLOR": "1"}, False)])
