@@ -162,7 +162,11 @@ class Trusting:
 
     def _fails(self, what: str, why: str) -> None:
         if self.faults.get(what) != why:
-            log.warning("the last good copy of what we trust holds", what=what, why=why)
+            knows_none = {"revocations": self.trust.revocations == Revocations()}
+            if knows_none.get(what, what in self._configured() and what not in self.trust.bundles):
+                log.warning("nothing is known yet of what we should trust", what=what, why=why)
+            else:
+                log.warning("the last good copy of what we trust holds", what=what, why=why)
         self.faults[what] = why
 
 

@@ -99,6 +99,24 @@ async def test_a_federated_bundle_follows_its_file(tmp_path: Path) -> None:
         assert trusting.faults == {}
 
 
+async def test_what_was_never_known_is_not_called_the_last_good_one(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    revoked, other = tmp_path / "revoked.json", tmp_path / "other.json"
+    board = Board(revocations=str(revoked), federated=(Federated("other", str(other)),))
+    async with running(board) as trusting:
+        await eventually(lambda: trusting.faults.keys() == {"revocations", "other"})
+        assert caplog.messages.count("nothing is known yet of what we should trust") == 2
+        put(revoked, write(Revocations().with_serial(7)))
+        put(other, write_bundle(make_bundle("other", (root("other").certificate,))))
+        await eventually(lambda: not trusting.faults)
+        caplog.clear()
+        put(revoked, b"{")
+        put(other, b"{")
+        await eventually(lambda: trusting.faults.keys() == {"revocations", "other"})
+        assert caplog.messages.count("the last good copy of what we trust holds") == 2
+
+
 async def test_the_source_of_certificates_federates_too(tmp_path: Path) -> None:
     path = tmp_path / "other.json"
     put(path, write_bundle(make_bundle("other", (root("other").certificate,))))

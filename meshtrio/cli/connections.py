@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import click
 
+from meshtrio.cli.complaint import Code, Complaint
 from meshtrio.cli.control_client import Control
 from meshtrio.cli.options import control_option, control_path, json_option
 from meshtrio.cli.screen import note, show_json, show_table
@@ -57,6 +58,8 @@ PATH = ("PATH",)
 def connections(control: str | None, **wanted: Any) -> None:
     """See HELP."""
     agent = Control(control_path(control))
+    if wanted["close"] == "":
+        raise Complaint("--close is empty (want a service or ip:port, as in shop/orders)", Code.USAGE)
     if wanted["close"]:
         told = agent.ask("DELETE", f"/v1/connections?to={quote(wanted['close'], safe='')}")
         show_json(told) if wanted["as_json"] else click.echo(f"{told['closed']} closed")

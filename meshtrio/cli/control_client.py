@@ -3,6 +3,7 @@
 import http.client
 import json
 import socket
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -58,6 +59,8 @@ class Control:
         except FileNotFoundError:
             raise _Absent(f"no agent answers: there is no {self.path}; {_ADVICE}") from None
         except ConnectionRefusedError:
+            if not Path(self.path).is_socket():
+                raise NoAgent(f"{self.path} is no socket; {_ADVICE}") from None
             raise _Absent(f"the agent that made {self.path} has gone; {_ADVICE}") from None
         except PermissionError:
             raise NoAgent(f"{self.path} is for root alone; run this with sudo") from None

@@ -121,7 +121,8 @@ def _refuse_wrong(name: str, user: str | None) -> None:
     from meshtrio.cli.child import known_user
 
     wrong = wrong_name(name)
-    if not wrong and user and not known_user(user):
+    # An empty one is a variable that is not set (`--user "$USER"`), and must not come to mean root.
+    if not wrong and user is not None and not (user and known_user(user)):
         wrong = f"there is no user {user!r} for --user"
     if wrong:
         raise Complaint(wrong, Code.USAGE)

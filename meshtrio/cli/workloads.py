@@ -14,6 +14,9 @@ from meshtrio.cli.words import octets
 from meshtrio.cli.workload_rows import note_unmet, show_workloads
 from meshtrio.config.kinds import Acceleration
 
+PIDS = (1 << 22) - 1
+"""The highest process id that Linux gives."""
+
 HELP = """List the workloads of this machine's agent; add or remove one.
 
 \b
@@ -91,7 +94,7 @@ def list_(above: str | None, control: str | None, as_json: bool) -> None:
 @click.option("--port", "ports", type=PORT, multiple=True, help="Catch this port inbound.")
 @click.option("--on-agent-loss", type=click.Choice(["open", "closed"]), help="Default: as configured.")
 @click.option("--acceleration", type=click.Choice(get_args(Acceleration)), default=None, help=ACCELERATION)
-@click.option("--pid", type=click.IntRange(1), default=None, help="Remove it when this process ends.")
+@click.option("--pid", type=click.IntRange(1, PIDS), default=None, help="Remove it when this process ends.")
 @control_option
 @json_option
 @click.pass_obj

@@ -8,9 +8,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 from meshtrio.cli.connections import HEAD, chosen, row, show
 from meshtrio.cli.control_client import Control
+from meshtrio.cli.main import main
 from tests.cli.conftest import VIP, Run
 
 
@@ -106,6 +108,12 @@ def test_the_path_is_shown_if_any_went_directly(capsys: pytest.CaptureFixture[st
     show(answer(0, 0) | {"ended": [direct, connection("x") | {"path": "relay"}], "omitted": 0})
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[-1] for line in lines] == ["PATH", "direct", "relay"]
+
+
+def test_nothing_is_no_place_to_close() -> None:
+    done = CliRunner().invoke(main, ["connections", "--close", "", "--control", "/nowhere"])
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith("meshtrio: --close is empty ")
 
 
 @pytest.mark.world

@@ -106,6 +106,16 @@ def test_a_socket_whose_agent_was_killed(tmp_path: Path) -> None:
         control.get("/healthz")
 
 
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_what_is_no_socket_is_no_agent_that_has_gone(tmp_path: Path, what: str) -> None:
+    path = tmp_path
+    if what == "file":
+        path = tmp_path / "file"
+        path.touch()
+    with pytest.raises(NoAgent, match=rf"{path} is no socket"):
+        Control(str(path)).answers()
+
+
 def test_an_agent_that_stands_still_is_not_absent(tmp_path: Path) -> None:
     path = tmp_path / "control.sock"
     with socket.socket(socket.AF_UNIX) as stopped:

@@ -304,6 +304,7 @@ def remove(group: Path) -> None:
 def test_wrong_use_is_told_before_anything_is_touched(run: Run, agent: Control, catalog: str) -> None:
     for words, said in (
         (["--name", "A_b"], b"is no workload name"),
+        (["--user", ""], b"there is no user '' for --user"),
         (["--user", "no-such-user"], b"there is no user 'no-such-user' for --user"),
         (["--identity", "cart"], b"--identity: 'cart' is no identity (want NAMESPACE/SERVICE_ACCOUNT"),
         (["--identity", "Shop/cart"], b"--identity: 'Shop' is no DNS label"),

@@ -30,6 +30,12 @@ def test_a_wrong_account_never_reaches_the_agent(flag: str) -> None:
     assert "'A/b' is no namespace or service account" in done.stderr
 
 
+def test_a_process_that_cannot_be_never_reaches_the_agent() -> None:
+    done = CliRunner().invoke(main, ["workloads", "add", "a", "--pid", str(1 << 22), "--control", "/nowhere"])
+    assert done.exit_code == 2
+    assert "4194304 is not in the range" in done.stderr
+
+
 @pytest.mark.world
 def test_who_it_is_must_be_allowed(
     run: Run, settings: dict[str, str], request: pytest.FixtureRequest
