@@ -5,6 +5,7 @@ process that imports it again: half a second of a start.
 """
 
 import os
+import signal
 
 import msgspec
 
@@ -20,6 +21,8 @@ class Start(msgspec.Struct, frozen=True):
 
 def begin(config_path: str, flags: dict[str, object]) -> None:
     """Become the agent: same process, another program. Does not return."""
+    # It would end an agent that does not listen for signals yet, and whoever reloads does not want that.
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     start = msgspec.json.encode(Start(config_path, flags)).decode()
     # Without the columns of each instruction, which only draw carets below traces: 0.4 MB less.
     frugal = ("-X", "no_debug_ranges")

@@ -27,7 +27,11 @@ def command(module: str, *words: str, options: Sequence[str] = ()) -> list[str]:
 
 if __name__ == "__main__":
     import runpy
+    import signal
 
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # Until the module says what ^C is to do it ends the process, without a trace of what was imported.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     path, module = sys.argv[1:3]
     sys.path[:] = path.split(os.pathsep)
     sys.argv[:] = [module, *sys.argv[3:]]

@@ -15,3 +15,22 @@ def test_what_the_command_knows_reaches_the_agent() -> None:
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
     assert done.returncode == 2
     assert "/no/such.yaml" in done.stderr
+
+
+def test_a_reload_before_it_listens_does_not_end_it() -> None:
+    """The configuration is bad, so that it ends by itself as soon as it has read that."""
+    code = """
+import os, signal, time, meshtrio.agent_start as s
+pid = os.getpid()
+if os.fork() == 0:
+    try:
+        for _ in range(500):
+            os.kill(pid, signal.SIGHUP)
+            time.sleep(0.002)
+    finally:
+        os._exit(0)
+signal.signal(signal.SIGHUP, lambda *_: None)
+s.begin('/no/such.yaml', {})
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 2, done.stderr

@@ -1,6 +1,7 @@
 """A program of ours imports from where we do, and nothing that lies about."""
 
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -53,3 +54,17 @@ def test_options_are_pythons_own(telling: Path) -> None:
 def test_it_ends_as_its_module_does(telling: Path) -> None:
     (telling / "ending.py").write_text("raise SystemExit(7)")
     assert subprocess.run(program.command("ending"), check=False).returncode == 7
+
+
+@pytest.mark.parametrize(("ignored", "ends"), [(False, -signal.SIGINT), (True, 0)])
+def test_an_interrupt_while_it_is_imported_shows_no_trace(telling: Path, ignored: bool, ends: int) -> None:
+    """As ^C in the first second of an agent. Who was told to ignore it, by nohup or a shell, does."""
+    (telling / "slow.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
+    how = signal.SIG_IGN if ignored else signal.SIG_DFL
+    done = subprocess.run(
+        program.command("slow"),
+        check=False,
+        capture_output=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, how),
+    )
+    assert (done.returncode, done.stderr) == (ends, b"")
