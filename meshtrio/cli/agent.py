@@ -1,7 +1,10 @@
 """Shell. `meshtrio agent`: run the agent of this machine until SIGTERM. Knows no part of the agent's work."""
 
+from pathlib import Path
+
 import click
 
+from meshtrio.cli.complaint import Code, Complaint
 from meshtrio.cli.options import absolute, config_option, configured, control_option, set_option
 from meshtrio.cli.process import raise_descriptor_limit, require_privilege
 
@@ -37,6 +40,8 @@ def agent(config_file: str | None, settings: tuple[tuple[str, str], ...], **give
     """See HELP."""
     flags = flags_of(given) | dict(settings)
     _, path = configured(config_file, flags)
+    if path and not Path(path).is_file():
+        raise Complaint(f"config: {path} is no regular file, which the agent could read again", Code.USAGE)
     require_privilege("agent")
     raise_descriptor_limit(DESCRIPTORS)
     from meshtrio.agent_start import begin

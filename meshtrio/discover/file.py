@@ -102,10 +102,17 @@ def _stamp(path: str) -> _Stamp | None:
     return _Stamp(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
+def _text(path: str, bound_bytes: int) -> str:
+    if Path(path).exists() and not Path(path).is_file():
+        # A pipe has its text once, and whoever opens one that nobody writes to waits for ever.
+        raise Faults([Fault(path, "is no regular file, which could be read again")])
+    return read_text(path, bound_bytes)
+
+
 def _read(file: Followed[T], last: str | Spoilt | None) -> tuple[str | Spoilt, Fresh[T] | Spoilt | None]:
     """Read and understand, in a thread: a large file takes a second, and a dead disk takes for ever."""
     try:
-        text = read_text(file.path, file.bound_bytes)
+        text = _text(file.path, file.bound_bytes)
     except Faults as unreadable:
         spoilt = Spoilt(unreadable.faults)
         return spoilt, None if spoilt == last else spoilt

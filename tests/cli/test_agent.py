@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -34,6 +35,14 @@ def test_faults_are_told_before_anything_is_touched(run: Run, settings: dict[str
     lines = done.stderr.decode().splitlines()
     assert len(lines) == 4 and all(line.startswith("meshtrio: ") for line in lines)
     assert not Path(settings["MESHTRIO_PATHS__CONTROL"]).parent.exists()
+
+
+def test_a_pipe_is_no_configuration_for_it(settings: dict[str, str]) -> None:
+    """As `--config <(...)` is: it would be empty when the agent reads it again."""
+    command = [sys.executable, "-m", "meshtrio", "agent", "--config", "/dev/stdin"]
+    done = subprocess.run(command, env=settings, input=b"workers: 1", capture_output=True, check=False)
+    assert done.returncode == 2
+    assert b"/dev/stdin is no regular file" in done.stderr
 
 
 @pytest.mark.world

@@ -238,3 +238,15 @@ async def test_a_full_channel_keeps_the_latest_for_later(path: Path) -> None:
                 heard.append(news.value)
         assert heard == ["ONE", "SIX"]
         nursery.cancel_scope.cancel()
+
+
+async def test_a_pipe_is_not_waited_for(path: Path) -> None:
+    """Nobody writes to it, and who opens it waits."""
+    async with following(path) as news:
+        assert await news.next() == "ONE"
+        path.unlink()
+        os.mkfifo(path)
+        assert await news.next() == f"spoilt: {path} is no regular file, which could be read again"
+        path.unlink()
+        path.write_text("two")
+        assert await news.next() == "TWO"
