@@ -3,7 +3,7 @@
 import ipaddress
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -60,7 +60,7 @@ def run(config_file: str | None, settings: tuple[tuple[str, str], ...], **given:
     from meshtrio.ca.limits import Rate
     from meshtrio.observe import log
 
-    _check(given["bind"], given["agents"])
+    _check(given["bind"], given["agents"], given["names"])
     raise_descriptor_limit()
     log.set_up(config.log)
     log.name_process("meshtrio-ca")
@@ -112,7 +112,7 @@ def nodes(config_file: str | None, settings: tuple[tuple[str, str], ...], as_jso
     from meshtrio.cli.words import lasting
     from meshtrio.observe.log import wall_now
 
-    with _ledger(config) as ledger:
+    with _ledger(config, make=False) as ledger:
         found = ledger.nodes()
     if as_json:
         show_json([{"node": one.name, "allow": one.allow, "since": one.since} for one in found])
@@ -128,7 +128,7 @@ def nodes(config_file: str | None, settings: tuple[tuple[str, str], ...], as_jso
 @click.argument("node")
 def forget(config_file: str | None, settings: tuple[tuple[str, str], ...], node: str) -> None:
     """See FORGET_HELP."""
-    with _ledger(_configured(config_file, settings)) as ledger:
+    with _ledger(_configured(config_file, settings), make=False) as ledger:
         if not ledger.forget(node):
             raise Complaint(f"no node {node} has joined, and there is no token for it")
 
@@ -159,23 +159,39 @@ def _configured(config_file: str | None, settings: tuple[tuple[str, str], ...]) 
     return config
 
 
-def _check(bind: str, agents: tuple[str, ...]) -> None:
-    try:
-        ipaddress.ip_address(bind)
-    except ValueError:
-        raise Complaint(f"--bind {bind} is no IP address", Code.USAGE) from None
+def _check(bind: str, agents: tuple[str, ...], names: tuple[str, ...]) -> None:
+    from meshtrio.identity.ca import is_dns_name
+
+    if not _is_address(bind):
+        raise Complaint(f"--bind {bind} is no IP address", Code.USAGE)
     for agent in agents:
         if not re.fullmatch(r"[-a-z0-9]+/[-.a-z0-9]+", agent):
             raise Complaint(f"--agent {agent} is not NAMESPACE/NAME of a service account", Code.USAGE)
+    for name in names:
+        if not is_dns_name(name) and not _is_address(name):
+            raise Complaint(f"--name {name!r} is no DNS name in lower case, and no IP address", Code.USAGE)
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 @contextmanager
-def _ledger(config: Any) -> "Iterator[Ledger]":
+def _ledger(config: Any, *, make: bool = True) -> "Iterator[Ledger]":
     from meshtrio.ca.ledger import Ledger
     from meshtrio.ca.process import LEDGER
 
+    path = Path(config.identity.directory, LEDGER)
+    if not make:
+        with suppress(PermissionError):  # that is the ledger's to tell
+            if not path.exists():
+                raise Complaint(f"there is no CA here, for there is no {path} (`meshtrio ca run` makes it)")
     with _telling():
-        ledger = Ledger(Path(config.identity.directory, LEDGER))
+        ledger = Ledger(path)
         try:
             yield ledger
         finally:

@@ -1,6 +1,7 @@
 """Shell. `meshtrio check`: what this machine can do, which rung will be used, and why not the better one."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import click
@@ -100,7 +101,7 @@ async def _prove(config: Any) -> dict[str, list[Any]]:
 
 
 def _agents(config: Any) -> Iterator[Any]:
-    from meshtrio.cli.features import Feature
+    from meshtrio.cli.features import Feature, can_write
     from meshtrio.cli.remains import processes_named
 
     others = processes_named("meshtrio-agent")
@@ -109,8 +110,11 @@ def _agents(config: Any) -> Iterator[Any]:
     try:
         if Control(config.paths.control).answers():
             yield Feature("agent", "ok", f"answers at {config.paths.control}")
-        else:
+        elif can_write(Path(config.paths.control)):
             yield Feature("agent", "ok", f"none answers at {config.paths.control}")
+        else:
+            says = f"none answers at {config.paths.control}, and none could, for that cannot be written"
+            yield Feature("agent", "note", says, "as root: make room there, or set paths.control")
     except NoAgent as strange:
         yield Feature("agent", "note", str(strange))
 

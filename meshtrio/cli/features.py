@@ -71,13 +71,22 @@ def _exclusive() -> Feature:
     return Feature(name, "ok", f"from cgroup /{mine} up to the root")
 
 
+def can_write(path: Path) -> bool:
+    """Say whether a file or folder can be written, or made."""
+    there = next(one for one in (path, *path.parents) if os.access(one, os.F_OK))
+    return os.access(there, os.W_OK)
+
+
 def bpffs(config: Config) -> Feature:
     """Look whether hooks can be pinned, so that they survive the agent."""
     pins = Path(config.paths.pins)
     with open("/proc/mounts") as mounts:
         points = [fields[1] for fields in map(str.split, mounts) if fields[2] == "bpf"]
     if any(pins.is_relative_to(point) for point in points):
-        return Feature("bpffs", "ok", f"{pins} is on one")
+        if can_write(pins):
+            return Feature("bpffs", "ok", f"{pins} is on one")
+        says = f"{pins} is on one that cannot be written, so hooks would go with a crashed agent"
+        return Feature("bpffs", "note", says, "as root: mount it to be written, or set paths.pins")
     if pins.is_relative_to("/sys/fs/bpf") and Path("/sys/fs/bpf").is_dir():
         return Feature("bpffs", "note", "not mounted at /sys/fs/bpf; the agent will mount it")
     todo = f"mount -t bpf bpf {pins.parent}, or set paths.pins"
@@ -90,8 +99,7 @@ def state(config: Config) -> Feature:
     path = config.discovery.registration.state
     if not path:
         return Feature("state file", "note", "none is configured: registrations end with the agent")
-    there = next(one for one in (Path(path), *Path(path).parents) if os.access(one, os.F_OK))
-    if os.access(there, os.W_OK):
+    if can_write(Path(path)):
         return Feature("state file", "ok", f"{path} can be written")
     says = f"{path} cannot be written, so registrations end with the agent"
     return Feature("state file", "note", says, "set discovery.registration.state")

@@ -116,12 +116,17 @@ def issue(authority: Authority, order: Order, term: Term) -> Certificate:
     return made
 
 
+def is_dns_name(name: str) -> bool:
+    """Say whether a certificate can have this name."""
+    return _DNS_NAME.fullmatch(name) is not None
+
+
 def _names(order: Order) -> list[x509.GeneralName]:
     if len(order.dns_names) + len(order.addresses) > NAMES_BOUND:
         raise Refused(Reason.TOO_LARGE, f"more than {NAMES_BOUND} names beside the id")
     names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(str(order.spiffe_id))]
     for name in order.dns_names:
-        if not _DNS_NAME.fullmatch(name):
+        if not is_dns_name(name):
             raise Refused(Reason.MALFORMED, f"{ascii(name)[:80]} is no DNS name in lower case")
         names.append(x509.DNSName(name))
     for address in order.addresses:

@@ -15,6 +15,12 @@ OURS = "meshtrio"
 RACE_S = 1.0
 """How long others may take our folder away while we make a group in it."""
 
+_ADVICE = {
+    errno.EACCES: " (needs root)",
+    errno.EPERM: " (needs root)",
+    errno.EROFS: " (as in a container without privileges; it must be mounted to be written)",
+}
+
 
 class CgroupError(Exception):
     """A control group cannot be found, made or entered; the message says what to do."""
@@ -42,7 +48,8 @@ def create(name: str) -> Path:
             # group's, EEXIST if it was there for mkdir, and gone when pathlib looked whether it is a folder.
             if cause.errno in (errno.ENOENT, errno.EEXIST) and time.monotonic() < until:
                 continue
-            raise CgroupError(f"cannot make cgroup {path}: {cause.strerror} (needs root)") from cause
+            todo = _ADVICE.get(cause.errno or 0, "")
+            raise CgroupError(f"cannot make cgroup {path}: {cause.strerror}{todo}") from cause
         return path
 
 

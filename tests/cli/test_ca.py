@@ -83,6 +83,8 @@ def test_tokens_without_a_ca_that_runs(run: Run, ca: Path) -> None:
         (["token", "--node", "a", "--set", "identity.directory="], "identity.directory, which is empty"),
         (["run", "--bind", "everywhere"], "--bind everywhere is no IP address"),
         (["run", "--agent", "meshtrio"], "not NAMESPACE/NAME"),
+        (["run", "--name", "Ca One"], "--name 'Ca One' is no DNS name in lower case, and no IP address"),
+        (["run", "--name", ""], "--name '' is no DNS name"),
         (["run", "--rate", "0"], "0"),
         (["forget"], "Missing argument 'NODE'"),
     ],
@@ -92,6 +94,14 @@ def test_wrong_usage_changes_nothing(run: Run, ca: Path, words: list[str], says:
     done = run("ca", *words)
     assert done.returncode == Code.USAGE
     assert says in done.stderr.decode() and done.stderr.count(b"\n") == 1
+    assert not ca.exists()
+
+
+@pytest.mark.parametrize("words", [["nodes"], ["forget", "web-1"]])
+def test_who_asks_where_there_is_no_ca_makes_none(run: Run, ca: Path, words: list[str]) -> None:
+    done = run("ca", *words)
+    assert (done.returncode, done.stdout) == (Code.FAILED, b"")
+    assert b"there is no CA here" in done.stderr and done.stderr.count(b"\n") == 1
     assert not ca.exists()
 
 

@@ -77,6 +77,13 @@ def test_bpffs(pins: str, state: str) -> None:
     assert features.bpffs(load(None, {}, {"paths.pins": pins})).state == wanted
 
 
+def test_a_bpffs_that_cannot_be_written_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    # Root may write everywhere but on a file system that nobody may.
+    monkeypatch.setattr(os, "access", lambda path, mode: mode == os.F_OK and path == Path("/"))
+    found = features.bpffs(load(None, {}, {"paths.pins": "/sys/fs/bpf/x"}))
+    assert (found.state, "cannot be written" in found.says) == ("note", True)
+
+
 def test_the_state_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def found(path: str) -> features.Feature:
         return features.state(load(None, {}, {"discovery.registration.state": path}))

@@ -79,6 +79,31 @@ def test_without_root_create_says_so() -> None:
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
 
 
+def test_a_mount_that_cannot_be_written_is_not_about_root() -> None:
+    """In a mount namespace of its own, as in a container."""
+    script = "\n".join(
+        (
+            "import subprocess",
+            "from meshtrio.intercept import cgroup",
+            "mount = str(cgroup.mount_point())",
+            "subprocess.run(['mount', '-o', 'remount,bind,ro', mount], check=True)",
+            "try: cgroup.create('mesh_test_ro')",
+            "except cgroup.CgroupError as error: print(error)",
+        )
+    )
+    done = subprocess.run(
+        ["unshare", "-m", sys.executable, "-c", script],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(cgroup.__file__).parents[2],
+        timeout=60,
+    )
+    assert done.stdout.endswith(
+        ": Read-only file system (as in a container without privileges; it must be mounted to be written)\n"
+    )
+
+
 def test_create_and_remove_may_race_with_another_process() -> None:
     """`remove` takes the last group's parent away, perhaps in the middle of a `create`."""
     failed: list[BaseException] = []
