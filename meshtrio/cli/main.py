@@ -95,7 +95,8 @@ def _told(failure: BaseException, *, debug: bool) -> Code:
     else:
         found = complaint_of(failure, ())
         trace = "" if debug else " (MESHTRIO_DEBUG=1 shows where)"
-        complaint = found or Complaint(f"a fault of ours: {type(failure).__name__}: {failure}{trace}")
+        bugs = dict.fromkeys(f"{type(one).__name__}: {one}" for one in leaves(failure))
+        complaint = found or Complaint(f"a fault of ours: {'; '.join(bugs)}{trace}")
     for line in error_lines(str(complaint)):
         click.echo(line, err=True)
     return complaint.code

@@ -30,6 +30,8 @@ def failing() -> Iterator[click.Group]:
         match how:
             case "bug":
                 raise TypeError("not so")
+            case "bugs":
+                raise ExceptionGroup("tasks", [TypeError("not so"), ExceptionGroup("more", [OSError("x")])])
             case "complaint":
                 raise ExceptionGroup("tasks", [Complaint("one\ntwo", Code.UNREACHABLE)])
             case "interrupt":
@@ -91,6 +93,11 @@ def test_wrong_usage_is_one_sentence_that_says_where_to_look(words: list[str]) -
         ("interrupt", 130, "meshtrio: interrupted\n"),
         ("interrupt inside", 130, "meshtrio: interrupted\n"),
         ("full", 1, "meshtrio: cannot write: No space left on device\n"),
+        (
+            "bugs",
+            1,
+            "meshtrio: a fault of ours: TypeError: not so; OSError: x (MESHTRIO_DEBUG=1 shows where)\n",
+        ),
         ("bug", 1, "meshtrio: a fault of ours: TypeError: not so (MESHTRIO_DEBUG=1 shows where)\n"),
     ],
 )
