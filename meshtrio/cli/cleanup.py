@@ -53,8 +53,9 @@ def cleanup(config_file: str | None, as_json: bool, **chosen: bool) -> int:
     require_privilege("cleanup")
     if not chosen["force"]:
         _refuse_while_an_agent_runs(config.paths.control, config.paths.pins)
-    if not chosen["yes"] and not as_json and sys.stdin.isatty():
-        click.confirm("Remove everything that meshtrio left behind?", default=True, abort=True)
+    asks = not chosen["yes"] and not as_json and sys.stdin.isatty()
+    if asks and not click.confirm("Remove everything that meshtrio left behind?", default=True):
+        raise Complaint("nothing was removed")
     told = trio.run(_clean, config, chosen["workers"])
     if as_json:
         show_json(told)

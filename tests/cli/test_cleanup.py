@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -108,6 +109,17 @@ def test_it_refuses_while_an_agent_answers(run: Run, agent: Control) -> None:
     assert done.returncode == 1
     assert done.stderr.startswith(b"meshtrio: an agent runs (") and done.stdout == b""
     assert agent.get("/readyz")["ready"]
+
+
+def test_who_says_no_hears_that_nothing_was_removed(run: Run) -> None:
+    """At a terminal, the only place where it asks."""
+    ours, terminal = pty.openpty()
+    os.write(ours, b"n\n")
+    done = run("cleanup", stdin=terminal)
+    os.close(ours)
+    os.close(terminal)
+    assert done.returncode == 1
+    assert done.stderr.endswith(b"meshtrio: nothing was removed\n")
 
 
 def test_it_needs_root(run: Run, settings: dict[str, str]) -> None:
