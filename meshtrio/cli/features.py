@@ -59,16 +59,15 @@ def kernel_and_rights() -> Iterator[Feature]:
 def _exclusive() -> Feature:
     name = "no exclusive program above"
     try:
-        with open("/proc/self/cgroup") as lines:
-            mine = next(line[3:].strip().lstrip("/") for line in lines if line.startswith("0::"))
-        holder = exclusive_holder(cgroup.mount_point() / mine)
-    except (CgroupError, OSError, StopIteration) as cause:
+        mine = cgroup.own()
+        holder = exclusive_holder(mine)
+    except (CgroupError, OSError) as cause:
         return Feature(name, "note", f"cannot be seen: {getattr(cause, 'strerror', cause) or cause}")
     if holder:
         return Feature(
             name, "missing", holder, "detach that program (bpftool cgroup detach), or use rung nft"
         )
-    return Feature(name, "ok", f"from cgroup /{mine} up to the root")
+    return Feature(name, "ok", f"from cgroup /{mine.relative_to(cgroup.mount_point())} up to the root")
 
 
 def can_write(path: Path) -> bool:

@@ -43,6 +43,7 @@ Failures are one sentence on standard error. MESHTRIO_DEBUG=1 or --debug shows t
 
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 """Whoever reads our output, mostly a disk, takes no more of it."""
+_TOO_MANY = (errno.EMFILE, errno.ENFILE)
 
 
 class Meshtrio(click.Group):
@@ -88,6 +89,8 @@ def _told(failure: BaseException, *, debug: bool) -> Code:
         return Code.USAGE
     if isinstance(failure, OSError) and failure.errno in _FULL:
         complaint = Complaint(f"cannot write: {failure.strerror}")
+    elif isinstance(failure, OSError) and failure.errno in _TOO_MANY:
+        complaint = Complaint(f"{failure.strerror}; raise the limit (ulimit -n)")
     elif isinstance(failure, click.ClickException):
         ctx = failure.ctx if isinstance(failure, click.UsageError) else None
         where = f"; see: {ctx.command_path} --help" if ctx else ""

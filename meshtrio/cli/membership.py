@@ -23,6 +23,7 @@ from meshtrio.cli.screen import note
 from meshtrio.cli.workload_rows import note_unmet
 from meshtrio.config.schema import Config
 from meshtrio.intercept import cgroup
+from meshtrio.intercept.attachment import is_hooked
 from meshtrio.intercept.cgroup import CgroupError
 from meshtrio.intercept.workload import Spec
 from meshtrio.upkeep import Setting
@@ -79,6 +80,7 @@ async def own(config: Config, spec: Spec, stop_waiting: trio.Event) -> AsyncIter
 
     `stop_waiting` cuts connections that have not ended. Raises KernelRefused or WorkloadError, in a group.
     """
+    _refuse_within_another()
     with own_cgroup(spec.name) as path:
         # The workloads of the configuration are the agent's, not those of every command.
         agent = Agent(Setting(config=msgspec.structs.replace(config, workloads=()), private=True))
@@ -94,6 +96,18 @@ async def own(config: Config, spec: Spec, stop_waiting: trio.Event) -> AsyncIter
                 hurrying.start_soon(_hurry, agent, stop_waiting)
             hurrying.cancel_scope.cancel()
         member.connections = msgspec.to_builtins(agent.parts.sums.recent())
+
+
+def _refuse_within_another() -> None:
+    """Raise Complaint if this process is itself caught: connections to our doors would be, too, on their way.
+
+    The agent of the machine is no such case, for a program that joins it leaves the other mesh.
+    """
+    with contextlib.suppress(CgroupError, OSError):
+        mine = cgroup.own()
+        for at in (mine, *mine.parents):
+            if at.parent.name == cgroup.OURS and is_hooked(at):
+                raise Complaint(f"this runs in a mesh already ({at}), which would catch ours; run it outside")
 
 
 async def connections_live(agent: Agent) -> bool:

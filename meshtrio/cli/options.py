@@ -105,7 +105,10 @@ def configured(config_file: str | None, flags: dict[str, object]) -> Any:
 
 def absolute(path: str) -> str:
     """Make a path absolute, symbolic links as they are: a ConfigMap's files are links that change."""
-    return str(Path(path).absolute())
+    try:
+        return str(Path(path).absolute())
+    except FileNotFoundError:
+        raise Complaint(f"{path}: the current folder has gone; name the file from /", Code.USAGE) from None
 
 
 def control_path(control: str | None, config_file: str | None = None) -> str:

@@ -227,6 +227,15 @@ def exclusive_holder(path: Path) -> str | None:
     return None
 
 
+def is_hooked(path: Path) -> bool:
+    """Say whether a program is attached to this very cgroup where ours catch connections."""
+    directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return bool(bpf.attached(directory, CGROUP_HOOKS["connect4"].attach_type)[0])
+    finally:
+        os.close(directory)
+
+
 def _refusal(cause: OSError, path: Path) -> KernelRefused:
     if cause.errno == errno.EPERM:
         with contextlib.suppress(OSError):

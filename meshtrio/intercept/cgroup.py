@@ -68,12 +68,17 @@ def given(text: str) -> Path:
 
 def refuse_own(path: Path) -> None:
     """Raise CgroupError if this very process is inside the group: the proxy would catch itself."""
+    if own().is_relative_to(path):
+        raise CgroupError(f"cgroup {path} holds meshtrio itself; name one that does not")
+
+
+def own() -> Path:
+    """Return the group that this process is in. CgroupError if there is no cgroup v2."""
     with open("/proc/self/cgroup") as memberships:
         for line in memberships:
             if line.startswith("0::"):
-                mine = mount_point() / line[3:].strip().lstrip("/")
-                if mine.is_relative_to(path):
-                    raise CgroupError(f"cgroup {path} holds meshtrio itself; name one that does not")
+                return mount_point() / line[3:].strip().lstrip("/")
+    raise CgroupError("this process is in no cgroup v2")
 
 
 def identifier(path: Path) -> int:

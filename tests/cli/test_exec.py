@@ -127,6 +127,28 @@ def test_with_a_catalog_that_cannot_be_used_the_program_does_not_run(
     assert len(lines) == (1 if text is None else 3)
 
 
+def test_a_mesh_within_a_mesh_is_refused(run: Run, catalog: str) -> None:
+    ours = ["exec", "--standalone", "--catalog", catalog]
+    within = [sys.executable, "-m", "meshtrio", *ours, "--", "echo", "ran"]
+    done = run(*ours, "--rung", "ebpf", "--name", NAME, "--", *within)
+    assert (done.returncode, done.stdout) == (1, b"")
+    assert done.stderr.startswith(b"meshtrio: this runs in a mesh already (")
+    # One that is over catches nothing: what it left behind in its cgroup is free.
+    script = f"(sleep 1; exec {' '.join(within)}) & exit"
+    over = run(*ours, "--rung", "ebpf", "--name", NAME, "--no-wait", "--", "sh", "-c", script)
+    assert (over.returncode, over.stdout) == (0, b"ran\n"), over.stderr
+    assert cgroup.remove(cgroup.mount_point() / OURS / NAME)
+
+
+def test_from_a_folder_that_has_gone_files_are_named_absolutely(run: Run, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    words = [sys.executable, "-m", "meshtrio", "exec", "--standalone", "--catalog", "a.yaml", "--", "true"]
+    done = run("exec", "--standalone", "--", "sh", "-c", f"cd {gone}; rmdir {gone}; exec {' '.join(words)}")
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"meshtrio: a.yaml: the current folder has gone")
+
+
 def test_ten_megabytes_through_standard_streams(run: Run) -> None:
     given = random.Random(7).randbytes(10_000_000)
     done = run("exec", "--standalone", "--", "cat", given=given)

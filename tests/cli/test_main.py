@@ -30,6 +30,8 @@ def failing() -> Iterator[click.Group]:
         match how:
             case "bug":
                 raise TypeError("not so")
+            case "descriptors":
+                raise OSError(errno.EMFILE, "Too many open files")
             case "bugs":
                 raise ExceptionGroup("tasks", [TypeError("not so"), ExceptionGroup("more", [OSError("x")])])
             case "complaint":
@@ -93,6 +95,7 @@ def test_wrong_usage_is_one_sentence_that_says_where_to_look(words: list[str]) -
         ("interrupt", 130, "meshtrio: interrupted\n"),
         ("interrupt inside", 130, "meshtrio: interrupted\n"),
         ("full", 1, "meshtrio: cannot write: No space left on device\n"),
+        ("descriptors", 1, "meshtrio: Too many open files; raise the limit (ulimit -n)\n"),
         (
             "bugs",
             1,
