@@ -27,10 +27,11 @@ of our own one of a CA in memory, which nobody else knows. Without, it is namesp
 default there, and nobody here.
 
 The exit code is the program's: 128 + number if a signal ended it, 126 if it cannot be executed, 127 if it
-is not found, 1 if the mesh could not be had. SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 are forwarded; ^C reaches
-the program from the terminal itself. If it leaves processes behind, they are served until they end
-(--no-wait: they go on without a mesh). If this process is killed with SIGKILL, the program runs on, out of
-the mesh: the kernel takes the hooks away with the process that held them.
+is not found, 1 if the mesh could not be had, 2 if a flag, the configuration or the catalog is wrong; then
+it was not run. SIGTERM, SIGHUP, SIGUSR1 and SIGUSR2 are forwarded; ^C reaches the program from the
+terminal. If it leaves processes behind, they are served until they end (--no-wait: they go on without a
+mesh). If this process is killed with SIGKILL, the program runs on, out of the mesh: the kernel takes the
+hooks away with the process that held them.
 
 \b
 Examples:
