@@ -6,38 +6,46 @@
  * who knows more. What cannot be counted is carried all the same.
  */
 
-/* How many connections a member has; one that nobody counts is taken for idle. */
-static __always_inline __s64 active_of(const struct addr *service, const struct addr *member)
+/* Who is counted at a seat; NULL: the one that had it is not counted any more, and never will be. So whatever
+ * begin is not counted (its member left after the pick), its end is not either. */
+static __always_inline struct member *seated(const struct seat *seat)
 {
-	struct member_key key = { .service = *service, .member = *member };
-	struct member *found = direct_members.lookup(&key);
+	__u32 index = seat->index;
+	struct member *member = direct_members.lookup(&index);
+
+	return member && member->holder == seat->holder ? member : NULL;
+}
+
+/* How many connections a member has; one that nobody counts is taken for idle. */
+static __always_inline __s64 active_of(const struct slot *slot)
+{
+	struct member *found = seated(&slot->seat);
 
 	return found ? found->active : 0;
 }
 
-/* Pick from slots. 0: they were replaced at this moment. */
-static __always_inline int picked_once(const struct addr *to, const struct service *service,
-				       const struct workload *w, struct addr *member)
+/* Take the next turn. */
+static __always_inline __u32 turn_of(struct service *service)
 {
-	struct slot_key key = { .service = *to };
-	struct addr address = *to;
-	struct addr *first, *second;
-	__u64 *turn;
+	/* Before 5.12 an atomic addition does not say what it found. Two processors at the same moment may
+	 * take the same turn and leave out the next; the count itself stays right. */
+	__sync_fetch_and_add(&service->turn, 1);
+	return (__u32)(*(volatile __u64 *)&service->turn - 1);
+}
 
-	if (!service->slots)
+/* Pick from slots; `service` is what the map has. 0: they were replaced at this moment. */
+static __always_inline int picked_once(const struct addr *to, struct service *service, const struct workload *w,
+				       struct slot *picked)
+{
+	struct slot_key key = { .service = *to, .generation = service->generation };
+	__u32 slots = service->slots, algorithm = service->algorithm, slot;
+	struct slot *first, *second;
+
+	if (!slots)
 		return 0;
-	__u32 slots = service->slots, algorithm = service->algorithm;
-	__u32 slot = algorithm == PICK_STICKY ? w->sticky : bpf_get_prandom_u32();
-	key.generation = service->generation;
-	if (algorithm == PICK_TURNS) {
-		turn = direct_turns.lookup(&address);
-		if (!turn)
-			return 0;
-		/* Before 5.12 an atomic addition does not say what it found. Two processors at the same moment may
-		 * take the same turn and leave out the next; the count itself stays right. */
-		__sync_fetch_and_add(turn, 1);
-		slot = (__u32)(*(volatile __u64 *)turn - 1);
-	}
+	slot = algorithm == PICK_TURNS	? turn_of(service) :
+	       algorithm == PICK_STICKY ? w->sticky :
+					  bpf_get_prandom_u32();
 	key.slot = (__u16)(slot % slots);
 	first = direct_slots.lookup(&key);
 	if (!first)
@@ -45,27 +53,23 @@ static __always_inline int picked_once(const struct addr *to, const struct servi
 	if (algorithm == PICK_LEAST && slots > 1) {
 		key.slot = (__u16)((key.slot + 1 + bpf_get_prandom_u32() % (slots - 1)) % slots);
 		second = direct_slots.lookup(&key);
-		if (second && active_of(to, second) < active_of(to, first))
+		if (second && active_of(second) < active_of(first))
 			first = second;
 	}
-	*member = *first;
+	*picked = *first;
 	return 1;
 }
 
 /* Pick; once more if the slots were replaced meanwhile. */
-static __always_inline int picked(const struct addr *to, const struct service *service, const struct workload *w,
-				  struct addr *member)
+static __always_inline int picked(const struct addr *to, struct service *service, const struct workload *w,
+				  struct slot *slot)
 {
 	struct addr address = *to;
-	struct service *now;
 
-	if (picked_once(to, service, w, member))
+	if (picked_once(to, service, w, slot))
 		return 1;
-	now = services.lookup(&address);
-	if (!now)
-		return 0;
-	struct service later = *now;
-	return picked_once(to, &later, w, member);
+	service = services.lookup(&address);
+	return service && picked_once(to, service, w, slot);
 }
 
 static __always_inline void source_of(struct bpf_sock_ops *ctx, struct addr *source)
@@ -86,16 +90,18 @@ static __always_inline void source_of(struct bpf_sock_ops *ctx, struct addr *sou
 
 /* A socket is about to connect to a member. */
 static __always_inline void follow(struct bpf_sock_addr *ctx, const struct addr *to, const struct workload *w,
-				   const struct addr *member)
+				   const struct slot *slot)
 {
 	struct followed followed = { .live = { .destination = *to,
-					       .member = *member,
+					       .member = slot->member,
 					       .workload = w->id,
-					       .netns = w->netns } };
+					       .netns = w->netns },
+				     .seat = slot->seat };
 	__u64 cookie = bpf_get_socket_cookie(ctx);
 
 	/* The socket may have been redirected before (a second connect). */
-	flows.sk_storage_delete(ctx->sk);
+	if (flows.sk_storage_get(ctx->sk, 0, 0))
+		flows.sk_storage_delete(ctx->sk);
 	if (direct_live.update(&cookie, &followed))
 		count(FULL_LIVE);
 }
@@ -112,29 +118,31 @@ static __always_inline void unfollow(struct bpf_sock_addr *ctx)
 static __always_inline void direct_begins(struct bpf_sock_ops *ctx, struct followed *followed,
 					  struct member *member)
 {
-	__u32 flags = FLOW_BEGUN;
-
 	source_of(ctx, &followed->live.source);
 	followed->live.began = bpf_ktime_get_ns();
 	if (member) {
 		__sync_fetch_and_add(&member->connections, 1);
 		__sync_fetch_and_add(&member->active, 1);
-		flags |= FLOW_ACTIVE;
 	}
-	followed->flags = flags;
+	followed->flags = FLOW_BEGUN;
 	bpf_sock_ops_cb_flags_set(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
 }
+
+/* What a connection has carried. */
+struct payload {
+	__u64 sent;
+	__u64 received;
+};
 
 /*
  * The kernel counts SYN and FIN as bytes: ours once it is acknowledged, and the other side's when it
  * came. In FIN_WAIT2 it has come if the process still listened; if it had let go, what came after that
  * moment can only be the FIN, for data would have been answered by a reset.
  */
-static __always_inline void payload(struct bpf_sock_ops *ctx, const struct followed *followed, __u32 state,
-				    struct ended *ended)
+static __always_inline struct payload payload(struct bpf_sock_ops *ctx, const struct followed *followed, __u32 state,
+					      int let_go)
 {
 	__u64 sent = ctx->bytes_acked, received = ctx->bytes_received;
-	int let_go = followed->released;
 
 	if (sent)
 		sent--;
@@ -146,41 +154,44 @@ static __always_inline void payload(struct bpf_sock_ops *ctx, const struct follo
 	else if (received && (state == BPF_TCP_FIN_WAIT2 || state == BPF_TCP_CLOSE_WAIT ||
 			      state == BPF_TCP_LAST_ACK || state == BPF_TCP_CLOSING || state == BPF_TCP_TIME_WAIT))
 		received--;
-	ended->sent = sent;
-	ended->received = received;
+	return (struct payload){ .sent = sent, .received = received };
 }
 
-/* Whether the member may be at fault: it was not reached, or let go before it said anything. */
-static __always_inline int has_failed(const struct ended *ended)
+/* The agent looks often enough by itself; of a failure it is told at once, for the next may be one too. The member
+ * may be at fault if it was not reached, or let go before it said anything. */
+static __always_inline __u64 waking(__u32 state, int let_go, __u64 received)
 {
-	return ended->state == BPF_TCP_SYN_SENT || !(ended->received || ended->flags & FLOW_RELEASED);
+	return state == BPF_TCP_SYN_SENT || !(received || let_go) ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
 static __always_inline void direct_ends(struct bpf_sock_ops *ctx, __u64 cookie, struct followed *followed,
 					struct member *member, __u32 state)
 {
-	struct ended ended = {};
-	__u32 flags = followed->flags;
+	int let_go = followed->released;
+	struct payload carried = payload(ctx, followed, state, let_go);
+	struct ended *ended = direct_ended.ringbuf_reserve(sizeof(*ended));
 
-	payload(ctx, followed, state, &ended);
-	ended.was = followed->live;
-	ended.flags = (followed->released ? FLOW_RELEASED : 0) | (ctx->total_retrans ? FLOW_RETRANSMITTED : 0);
-	/* From here on the entry may be another connection's. */
+	if (ended) {
+		ended->was = followed->live;
+		ended->cookie = cookie;
+		ended->at = bpf_ktime_get_ns();
+		ended->sent = carried.sent;
+		ended->received = carried.received;
+		ended->state = state;
+		ended->flags = (let_go ? FLOW_RELEASED : 0) | (ctx->total_retrans ? FLOW_RETRANSMITTED : 0);
+	}
+	/* From here on the entry may be another connection's. Before the agent is told, who may look at once. */
 	direct_live.delete(&cookie);
-	/* The member may be a later one than that which counted the begin. */
-	if (member && flags & FLOW_ACTIVE) {
+	if (member) {
 		__sync_fetch_and_add(&member->active, -1);
-		__sync_fetch_and_add(&member->sent, ended.sent);
-		__sync_fetch_and_add(&member->received, ended.received);
+		__sync_fetch_and_add(&member->sent, carried.sent);
+		__sync_fetch_and_add(&member->received, carried.received);
 		if (state == BPF_TCP_SYN_SENT)
 			__sync_fetch_and_add(&member->failed, 1);
 	}
-	ended.cookie = cookie;
-	ended.at = bpf_ktime_get_ns();
-	ended.state = state;
-	/* The agent looks often enough by itself; a failure is told at once, for the next may be one too. */
-	if (direct_ended.ringbuf_output(&ended, sizeof(ended), has_failed(&ended) ? BPF_RB_FORCE_WAKEUP
-										  : BPF_RB_NO_WAKEUP))
+	if (ended)
+		direct_ended.ringbuf_submit(ended, waking(state, let_go, carried.received));
+	else
 		count(FULL_ENDED);
 }
 
@@ -189,7 +200,6 @@ static __always_inline void direct_changes(struct bpf_sock_ops *ctx)
 {
 	__u64 cookie = bpf_get_socket_cookie(ctx);
 	struct followed *followed = direct_live.lookup(&cookie);
-	struct member_key key;
 	struct member *member;
 
 	/* Not direct; or the agent has said already how it ended, for our hooks were gone for a while. */
@@ -201,13 +211,11 @@ static __always_inline void direct_changes(struct bpf_sock_ops *ctx)
 	}
 	if (ctx->op != BPF_SOCK_OPS_TCP_CONNECT_CB && !(followed->flags & FLOW_BEGUN))
 		return;
-	key.service = followed->live.destination;
-	key.member = followed->live.member;
-	member = direct_members.lookup(&key);
+	member = seated(&followed->seat);
 	if (ctx->op == BPF_SOCK_OPS_TCP_CONNECT_CB)
 		direct_begins(ctx, followed, member);
 	else if (ctx->op == BPF_SOCK_OPS_STATE_CB)
 		direct_ends(ctx, cookie, followed, member, ctx->args[0]);
-	else if (member && followed->flags & FLOW_ACTIVE)
+	else if (member)
 		__sync_fetch_and_add(&member->established, 1);
 }

@@ -42,45 +42,46 @@ static __always_inline int udp_picked_once(const struct addr *to, const struct w
 	struct slot_key key = { .service = *to };
 	struct addr address = *to;
 	struct service *service = udp_services.lookup(&address);
-	struct addr *member;
-	__u64 *turn;
+	struct slot *found;
 
 	if (!service || !service->slots)
 		return 0;
 	__u32 slots = service->slots, algorithm = service->algorithm;
-	__u32 slot = algorithm == PICK_STICKY ? w->sticky : bpf_get_prandom_u32();
+	__u32 slot = algorithm == PICK_TURNS  ? turn_of(service) :
+		     algorithm == PICK_STICKY ? w->sticky :
+						bpf_get_prandom_u32();
 	key.generation = service->generation;
-	if (algorithm == PICK_TURNS) {
-		turn = udp_turns.lookup(&address);
-		if (!turn)
-			return 0;
-		/* See direct.c. */
-		__sync_fetch_and_add(turn, 1);
-		slot = (__u32)(*(volatile __u64 *)turn - 1);
-	}
 	key.slot = (__u16)(slot % slots);
-	member = udp_slots.lookup(&key);
-	if (!member)
+	found = udp_slots.lookup(&key);
+	if (!found)
 		return 0;
-	flow->member = *member;
+	flow->member = found->member;
+	flow->seat = found->seat;
 	flow->generation = key.generation;
 	return 1;
+}
+
+/* Who is counted at a seat; NULL: the one that had it serves no more. */
+static __always_inline struct member *udp_seated(const struct seat *seat)
+{
+	__u32 index = seat->index;
+	struct member *member = udp_members.lookup(&index);
+
+	return member && member->holder == seat->holder ? member : NULL;
 }
 
 /* Begin a flow with a member; 0: there is none. */
 static __always_inline int udp_begins(const struct udp_key *key, const struct workload *w,
 				      struct udp_flow *flow)
 {
-	struct member_key role = { .service = key->addr };
 	struct udp_key where = *key;
 	struct member *member;
 
 	if (!udp_picked_once(&key->addr, w, flow) && !udp_picked_once(&key->addr, w, flow))
 		return 0;
-	role.member = flow->member;
 	if (udp_flows.update(&where, flow))
 		count(FULL_UDP_FLOWS);
-	member = udp_members.lookup(&role);
+	member = udp_seated(&flow->seat);
 	if (member)
 		__sync_fetch_and_add(&member->connections, 1);
 	return 1;
@@ -91,15 +92,12 @@ static __always_inline int udp_member(struct bpf_sock_addr *ctx, const struct ad
 				      const struct workload *w, __u32 generation, struct addr *member)
 {
 	struct udp_key key = { .cookie = bpf_get_socket_cookie(ctx), .addr = *to };
-	struct member_key role = { .service = *to };
 	struct udp_flow *flow = udp_flows.lookup(&key), fresh = {};
 	struct addr *source, service = *to;
 
-	if (flow)
-		role.member = flow->member;
 	/* Of an older generation are flows that were there before the members changed: who serves still? */
-	if (flow && (flow->generation == generation || udp_members.lookup(&role)))
-		*member = role.member;
+	if (flow && (flow->generation == generation || udp_seated(&flow->seat)))
+		*member = flow->member;
 	else if (udp_begins(&key, w, &fresh))
 		*member = fresh.member;
 	else

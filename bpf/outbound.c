@@ -52,9 +52,10 @@ static __always_inline __u32 unfollowed(struct bpf_sock_addr *ctx, const struct 
 	return number;
 }
 
-/* What matters of a destination; `service` is what is known of it. */
+/* What matters of a destination; `service` becomes what the map knows of it. */
 static __always_inline __u32 outbound_facts(struct bpf_sock_addr *ctx, const struct addr *to,
-					    const struct workload *w, struct ways ways, struct service *service)
+					    const struct workload *w, struct ways ways,
+					    struct service **service)
 {
 	int udp = ctx->type == SOCK_DGRAM && ctx->protocol == IPPROTO_UDP;
 	struct prefix network = { .bits = 128 };
@@ -84,9 +85,9 @@ static __always_inline __u32 outbound_facts(struct bpf_sock_addr *ctx, const str
 		facts |= FACT_EXCLUDED;
 	known = services.lookup(&address);
 	if (known) {
-		*service = *known;
+		*service = known;
 		facts |= FACT_SERVICE;
-		if (service->slots && !(w->flags & WORKLOAD_RELAYED))
+		if (known->slots && !(w->flags & WORKLOAD_RELAYED))
 			facts |= FACT_DIRECT;
 	}
 	/* A link-local resolver cannot be asked without its zone, which nobody would tell ours. */
@@ -135,20 +136,22 @@ static __always_inline enum reason decided(struct bpf_sock_addr *ctx, const stru
 static __always_inline enum reason outbound(struct bpf_sock_addr *ctx, const struct addr *to,
 					    const struct workload *w, struct ways ways, struct addr *member)
 {
-	struct service service = {};
+	struct service *service = NULL;
+	struct slot slot = {};
 	__u32 facts = outbound_facts(ctx, to, w, ways, &service);
 
 	if (!(facts & FACT_DIRECT))
 		facts |= carrying_facts(ctx, w, ways);
 	enum reason why = decided(ctx, to, facts);
 	/* Nothing is redirected without a workload, but the verifier cannot know. */
-	if (w && why == DIRECT && (!member || !picked(to, &service, w, member))) {
+	if (w && why == DIRECT && (!member || !service || !picked(to, service, w, &slot))) {
 		count(MISSED_MEMBER);
 		facts &= ~FACT_DIRECT;
 		why = decided(ctx, to, facts | carrying_facts(ctx, w, ways));
 	}
 	if (w && why == DIRECT && member) {
-		follow(ctx, to, w, member);
+		*member = slot.member;
+		follow(ctx, to, w, &slot);
 	} else if (w && (why == REDIRECTED || why == RESOLVED_BY_US)) {
 		struct flow *flow = flows.sk_storage_get(ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 		if (flow) {

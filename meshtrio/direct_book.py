@@ -153,14 +153,10 @@ class DirectBook:
             pass
         now, wall_now = time.monotonic(), time.time()
         lost = []
-        for cookie, one in self._living():
-            if one.workload == number and self.maps is not None:
-                self.maps.lose(cookie, one)
-                end = {"outcome": Outcome.DRAINED, "detail": GONE_ON}
-                lost.append(shown(cookie, one, self._named(one), now=now, wall_now=wall_now, **end))
+        for cookie, one in self.maps.lose(number) if self.maps is not None else ():
+            end = {"outcome": Outcome.DRAINED, "detail": GONE_ON}
+            lost.append(shown(cookie, one, self._named(one), now=now, wall_now=wall_now, **end))
         self._end(lost)
-        if self.maps is not None:
-            self.maps.forget_unbegun(number)
         self._names.pop(number, None)
 
     def close(self, wanted: Callable[[str, Address], bool]) -> int:

@@ -13,7 +13,8 @@ from meshtrio.balance.slots import PICKS, slots
 from meshtrio.catalog.service import Endpoint, Health, Service, ServicePort
 from meshtrio.config.schema import Config
 from meshtrio.intercept.direct_layout import Pick
-from meshtrio.intercept.direct_maps import DirectMaps, NoRoom
+from meshtrio.intercept.direct_maps import DirectMaps
+from meshtrio.intercept.direct_seats import NoRoom
 from meshtrio.observe import log
 from meshtrio.publisher import Publisher
 from meshtrio.route.directness import Asked, Relayed, Way, members, speaks_tls, wanted_otherwise, way_of

@@ -12,7 +12,7 @@ from meshtrio.balance.slots import PICKS, slots
 from meshtrio.catalog.service import Endpoint, Health, Service, ServicePort
 from meshtrio.config.schema import Config
 from meshtrio.intercept.direct_layout import Pick
-from meshtrio.intercept.direct_maps import NoRoom
+from meshtrio.intercept.direct_seats import NoRoom
 from meshtrio.intercept.udp_maps import UdpMaps
 from meshtrio.observe import log
 from meshtrio.publisher import Publisher

@@ -22,14 +22,14 @@ from meshtrio.route.directness import Asked, Relayed, Way
 
 pytestmark = pytest.mark.kernel
 
-HASH, RING, NO_PREALLOC = 1, 27, 1
+HASH, ARRAY, RING, NO_PREALLOC = 1, 2, 27, 1
 PLAIN = Config(identity=Identity(source="off"))
 VIP, VIP6 = "10.96.0.10", "fd00:96::10"
 SIZES = {
     "services": (HASH, 18, layout.SERVICE_BYTES),
-    "direct_slots": (HASH, layout.SLOT_KEY_BYTES, 18),
-    "direct_turns": (HASH, 18, 8),
-    "direct_members": (HASH, layout.MEMBER_KEY_BYTES, layout.MEMBER_BYTES),
+    "direct_slots": (HASH, layout.SLOT_KEY_BYTES, layout.SLOT_BYTES),
+    "direct_seats": (HASH, layout.MEMBER_KEY_BYTES, layout.SEAT_BYTES),
+    "direct_members": (ARRAY, 4, layout.MEMBER_BYTES),
     "direct_live": (HASH, 8, layout.FOLLOWED_BYTES),
 }
 
@@ -37,7 +37,7 @@ SIZES = {
 @pytest.fixture
 def kernel_maps() -> Iterator[dict[str, int]]:
     made = {
-        name: bpf.create_map(kind, name, (key, value, 64), NO_PREALLOC)
+        name: bpf.create_map(kind, name, (key, value, 64), NO_PREALLOC * (kind == HASH))
         for name, (kind, key, value) in SIZES.items()
     }
     made["direct_ended"] = bpf.create_map(RING, "direct_ended", (0, 0, mmap.PAGESIZE))
@@ -86,9 +86,8 @@ class World:
         words = ServiceWords.unpack(raw) if raw is not None else ServiceWords()
         found = []
         for at in range(words.slots):
-            slot = bpf.look_up(
-                self._kernel_maps["direct_slots"], layout.slot_key(service, at, words.generation), 18
-            )
+            key = layout.slot_key(service, at, words.generation)
+            slot = bpf.look_up(self._kernel_maps["direct_slots"], key, layout.SLOT_BYTES)
             assert slot is not None
             found.append(Address.unpack(slot).host.rpartition(".")[2].rpartition(":")[2])
         return found

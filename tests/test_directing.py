@@ -16,7 +16,7 @@ from meshtrio.directing import STARTS_AT_ONCE, Directing
 from meshtrio.fleet import Fleet
 from meshtrio.intercept import bpf
 from meshtrio.intercept.catcher import Catcher
-from meshtrio.intercept.direct_layout import SERVICE_BYTES, SLOT_KEY_BYTES, ServiceWords, slot_key
+from meshtrio.intercept.direct_layout import SERVICE_BYTES, SLOT_BYTES, SLOT_KEY_BYTES, ServiceWords, slot_key
 from meshtrio.intercept.kernel import Kernel
 from meshtrio.intercept.registry import Registry
 from meshtrio.intercept.workload import Rules
@@ -220,7 +220,7 @@ def order(kernel: Kernel) -> list[Address]:
     raw = kernel_words(kernel)
     words = ServiceWords.unpack(raw) if raw is not None else ServiceWords()
     keys = [slot_key(OTHER_VIP, at, words.generation) for at in range(words.slots)]
-    found = [bpf.look_up(kernel.maps["direct_slots"], key, 18) for key in keys]
+    found = [bpf.look_up(kernel.maps["direct_slots"], key, SLOT_BYTES) for key in keys]
     return [Address.unpack(one) for one in found if one is not None]
 
 

@@ -304,14 +304,14 @@ def test_after_any_changes_asker_and_map_know_the_truth(
 def test_what_is_to_be_kept_stays_until_the_catalog_is_read(kernel_map: int) -> None:
     kept, unknown = at("10.0.0.1"), at("10.0.0.7")
     for old in (kept, unknown):
-        bpf.update(kernel_map, old.pack(), b"direct!!")
+        bpf.update(kernel_map, old.pack(), b"this is direct!!")
     publisher = published()
     publisher.use_map(kernel_map, keep={kept, at("10.0.0.9")})
     assert in_map(kernel_map) == {kept}
     assert publisher.has_mapped(kept)
     assert not publisher.has_mapped(unknown)
     change(publisher, service("web", vips=("10.0.0.2",)))
-    assert bpf.look_up(kernel_map, kept.pack(), SERVICE_BYTES) == b"direct!!"
+    assert bpf.look_up(kernel_map, kept.pack(), SERVICE_BYTES) == b"this is direct!!"
     publisher.forget_unknown()
     assert in_map(kernel_map) == {at("10.0.0.2")}
 

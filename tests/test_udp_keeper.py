@@ -20,6 +20,7 @@ from meshtrio.route.datagrams import Unpicked
 from meshtrio.route.directness import Asked, Way
 from meshtrio.udp_keeper import UdpKeeper
 from tests.intercept.test_udp_maps import made_maps
+from tests.support.seats import let_carry
 
 pytestmark = pytest.mark.kernel
 
@@ -71,7 +72,7 @@ class World:
         words, found = ServiceWords.unpack(raw), []
         for at in range(words.slots):
             key = layout.slot_key(service, at, words.generation)
-            slot = bpf.look_up(self._kernel_maps["udp_slots"], key, 18)
+            slot = bpf.look_up(self._kernel_maps["udp_slots"], key, layout.SLOT_BYTES)
             assert slot is not None
             found.append(Address.unpack(slot).host.rpartition(".")[2].rpartition(":")[2])
         return found
@@ -218,8 +219,8 @@ def test_flows_are_counted_over_the_addresses_that_are_its_own(world: World) -> 
     other = "10.96.0.54"
     world.only(dns(ONE, vips=(VIP, other)), dns(ONE, vips=(other,), name="a"))
     for vip, count in ((VIP, 3), (other, 4)):
-        key = layout.member_key(Address.of(vip, 53), ONE.address)
-        bpf.update(world._kernel_maps["udp_members"], key, layout.Carried(connections=count).pack())
+        role = Address.of(vip, 53), ONE.address
+        let_carry(world._kernel_maps, role, layout.Carried(connections=count), "udp")
     service = world.publisher.snapshot.service("default/dns")
     assert service is not None
     assert world.keeper.flows_of(service, service.datagrams[0], ONE) == 3, "the other address is another's"

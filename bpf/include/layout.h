@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#define LAYOUT_VERSION 8
+#define LAYOUT_VERSION 9
 #define HEARTBEAT_STALE_NS 3000000000ULL
 #define BEAT_OF_DOORS 0		/* slots of `heartbeat`: who serves the doors, */
 #define BEAT_OF_RESOLVER 1	/* and who answers queries for names */
@@ -51,7 +51,6 @@ struct workload {
 #define FLOW_BEGUN 1u		/* a direct connection whose end is still to be counted */
 #define FLOW_RELEASED 2u	/* its process has let go of it */
 #define FLOW_RETRANSMITTED 4u	/* something had to be sent twice; only in `struct ended` */
-#define FLOW_ACTIVE 8u		/* its member counts it as active */
 
 /* What a socket remembers that we sent elsewhere; lives and dies with the socket. For direct connections: followed. */
 struct flow {
@@ -97,13 +96,27 @@ struct service {
 	__u32 generation;	/* which of its slots hold */
 	__u16 slots;		/* 0: connections go through the worker */
 	__u16 algorithm;	/* PICK_... */
+	__u64 turn;		/* how many connections were given in turns: whose turn it is */
 };
 
-/* One place in the order of a direct service; its value is a member's address. */
+/* Where a member is counted. */
+struct seat {
+	__u32 index;	/* in direct_members */
+	__u32 holder;	/* as there, or somebody else is counted there by now */
+};
+
+/* One place in the order of a direct service. */
 struct slot_key {
 	struct addr service;
 	__u16 slot;
 	__u32 generation;
+};
+
+/* Who has it. */
+struct slot {
+	struct addr member;
+	__u8 pad[2];
+	struct seat seat;
 };
 
 /* An endpoint in its role for one address of a direct service. */
@@ -114,6 +127,8 @@ struct member_key {
 
 /* What it has carried. */
 struct member {
+	__u32 holder;	/* how many were counted here before */
+	__u32 pad;
 	__u64 connections;
 	__u64 established;	/* of these, those that came to stand */
 	__u64 failed;		/* and those that never did, and have ended */
@@ -138,7 +153,8 @@ struct live {
 struct followed {
 	struct live live;
 	__u64 fin_wait2;	/* bytes received when our FIN was acknowledged */
-	__u32 flags;		/* FLOW_BEGUN, FLOW_ACTIVE */
+	struct seat seat;	/* its member's */
+	__u32 flags;		/* FLOW_BEGUN */
 	__u32 released;		/* its process has let go of it; a word of its own: written without the socket's lock */
 };
 
@@ -164,6 +180,7 @@ struct udp_key {
 struct udp_flow {
 	struct addr member;
 	__u8 pad[2];
+	struct seat seat;	/* the member's */
 	__u32 generation;	/* which slots held when it was picked */
 };
 

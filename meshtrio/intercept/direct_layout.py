@@ -12,21 +12,23 @@ import msgspec
 from meshtrio.address import Address
 from meshtrio.intercept.layout import ADDRESS_BYTES
 
-SERVICE_BYTES = 8
+SERVICE_BYTES = 16
 SLOT_KEY_BYTES = 24
 MEMBER_KEY_BYTES = 36
-MEMBER_BYTES = 48
+SEAT_BYTES = 8
+SLOT_BYTES = 28
+MEMBER_BYTES = 56
 LIVE_BYTES = 80
-FOLLOWED_BYTES = 96
+FOLLOWED_BYTES = 104
 ENDED_BYTES = 120
-TURN_BYTES = 8
 COOKIE_BYTES = 8
 FLOW_BEGUN = 1
 FLOW_RELEASED = 2
 FLOW_RETRANSMITTED = 4
 GENERATIONS = 1 << 32
-_MEMBER = "<QQQqQQ"
-_FLAGS_AT = LIVE_BYTES + 8
+_SERVICE, _SEAT, _MEMBER, _FOLLOWS = "<IHHQ", "<II", "<I4xQQQqQQ", "<III"
+_SEAT_AT = LIVE_BYTES + 8
+"""In `struct followed`: there, after what is live, and flags behind it."""
 _LIVE, _ENDED = struct.Struct("<18s18s18s2xI4xQQ"), struct.Struct("<18s18s18s2xI4xQQQQQQII")
 SLOTS_BOUND = 65_535
 """What the hooks can count."""
@@ -51,16 +53,40 @@ class ServiceWords(msgspec.Struct, frozen=True):
     generation: int = 0
     slots: int = 0
     pick: Pick = Pick.TURNS
+    turn: int = 0
+    """How many connections were given in turns."""
 
     def pack(self) -> bytes:
         """Pack the value of `services`."""
-        return struct.pack("<IHH", self.generation, self.slots, self.pick)
+        return struct.pack(_SERVICE, self.generation, self.slots, self.pick, self.turn)
 
     @classmethod
     def unpack(cls, raw: bytes) -> "ServiceWords":
         """Read it. ValueError if the hooks would not know such a pick."""
-        generation, slots, pick = struct.unpack("<IHH", raw)
-        return cls(generation, slots, Pick(pick))
+        generation, slots, pick, turn = struct.unpack(_SERVICE, raw)
+        return cls(generation, slots, Pick(pick), turn)
+
+
+class Seat(msgspec.Struct, frozen=True, gc=False):
+    """`struct seat`: where a member is counted."""
+
+    index: int
+    holder: int
+    """Who is counted there now: somebody else if the seat itself says another number."""
+
+    @property
+    def key(self) -> bytes:
+        """Pack the key of `direct_members`."""
+        return struct.pack("<I", self.index)
+
+    def pack(self) -> bytes:
+        """Pack the value of `direct_seats`."""
+        return struct.pack(_SEAT, self.index, self.holder)
+
+    @classmethod
+    def unpack(cls, raw: bytes) -> "Seat":
+        """Read it."""
+        return cls(*struct.unpack(_SEAT, raw))
 
 
 class Carried(msgspec.Struct, frozen=True):
@@ -75,14 +101,15 @@ class Carried(msgspec.Struct, frozen=True):
     sent: int = 0
     received: int = 0
 
-    def pack(self) -> bytes:
+    def pack(self, holder: int) -> bytes:
         """Pack the value of `direct_members`."""
-        return struct.pack(_MEMBER, *msgspec.structs.astuple(self))
+        return struct.pack(_MEMBER, holder, *msgspec.structs.astuple(self))
 
     @classmethod
-    def unpack(cls, raw: bytes) -> "Carried":
-        """Read it."""
-        return cls(*struct.unpack(_MEMBER, raw))
+    def unpack(cls, raw: bytes) -> tuple[int, "Carried"]:
+        """Read whose it is, and it."""
+        holder, *words = struct.unpack(_MEMBER, raw)
+        return holder, cls(*words)
 
 
 class DirectLive(msgspec.Struct, frozen=True):
@@ -94,6 +121,16 @@ class DirectLive(msgspec.Struct, frozen=True):
     workload: int
     netns: int
     began_at: float
+
+
+class Followed(NamedTuple):
+    """`struct followed`: what the hooks know of a connection, or of a connect that did not begin."""
+
+    live: DirectLive
+    """If it has not begun, it has no source yet."""
+    has_begun: bool
+    seat: Seat
+    """Where it is counted, if its member has that still."""
 
 
 class DirectEnded(msgspec.Struct, frozen=True):
@@ -162,6 +199,11 @@ def unpack_slot_key(raw: bytes) -> tuple[Address, int]:
     return Address.unpack(raw), struct.unpack_from("<I", raw, 20)[0]
 
 
+def slot(member: Address, seat: Seat) -> bytes:
+    """Pack `struct slot`. Its member can be read by `Address.unpack`."""
+    return struct.pack("<18s2x8s", member.pack(), seat.pack())
+
+
 def member_key(service: Address, member: Address) -> bytes:
     """Pack `struct member_key`."""
     return service.pack() + member.pack()
@@ -172,10 +214,10 @@ def unpack_member_key(raw: bytes) -> tuple[Address, Address]:
     return Address.unpack(raw), Address.unpack(raw[ADDRESS_BYTES:])
 
 
-def unpack_followed(raw: bytes) -> tuple[DirectLive, bool]:
-    """Read `struct followed`: a connection, and whether it has begun. If not, it has no source yet."""
-    (flags,) = struct.unpack_from("<I", raw, _FLAGS_AT)
-    return _live(*_LIVE.unpack_from(raw)), bool(flags & FLOW_BEGUN)
+def unpack_followed(raw: bytes) -> Followed:
+    """Read `struct followed`."""
+    index, holder, flags = struct.unpack_from(_FOLLOWS, raw, _SEAT_AT)
+    return Followed(_live(*_LIVE.unpack_from(raw)), bool(flags & FLOW_BEGUN), Seat(index, holder))
 
 
 def unpack_ended(raw: bytes) -> EndedWords:

@@ -17,29 +17,24 @@ from meshtrio.intercept.direct_layout import (
     COOKIE_BYTES,
     FOLLOWED_BYTES,
     GENERATIONS,
-    MEMBER_BYTES,
-    MEMBER_KEY_BYTES,
     SERVICE_BYTES,
+    SLOT_BYTES,
     SLOT_KEY_BYTES,
-    TURN_BYTES,
     Carried,
     DirectLive,
     EndedWords,
+    Followed,
     Pick,
+    Seat,
     ServiceWords,
-    member_key,
+    slot,
     slot_key,
     unpack_ended,
     unpack_followed,
-    unpack_member_key,
     unpack_slot_key,
 )
-from meshtrio.intercept.layout import ADDRESS_BYTES
+from meshtrio.intercept.direct_seats import DirectSeats, NoRoom, Role
 from meshtrio.intercept.ringbuf import RingBuffer
-
-
-class NoRoom(Exception):
-    """A map is full; the service is as it was before."""
 
 
 class DirectMaps:
@@ -49,14 +44,13 @@ class DirectMaps:
         """Borrow the descriptors, and take out what a predecessor did not finish."""
         self._services = maps["services"]
         self._slots = maps["direct_slots"]
-        self._turns = maps["direct_turns"]
-        self._members = maps["direct_members"]
+        self._seats = DirectSeats(maps["direct_seats"], maps["direct_members"])
         self._live = maps["direct_live"]
         self._ended = RingBuffer(maps["direct_ended"])
         self.standing: dict[Address, ServiceWords] = {}
         """The addresses that are direct now."""
         self._serving: dict[Address, set[Address]] = {}
-        self._leaving: set[tuple[Address, Address]] = set()
+        self._leaving: set[Role] = set()
         self._generation = 0
         self._take_over()
 
@@ -67,16 +61,12 @@ class DirectMaps:
         """
         before = self.standing.get(service)
         words = ServiceWords(self._next_generation(), len(order), pick)
-        slots = {slot_key(service, at, words.generation): one.pack() for at, one in enumerate(order)}
         members = set(order)
         try:
-            self._write_slots(slots)
-            self._make_room_for(service, members)
-            bpf.update(self._services, service.pack(), words.pack())
+            self._write_slots(service, words, order, self._seats_of(service, members))
+            bpf.update(self._services, service.pack(), replace(words, turn=self._turn(service)).pack())
         except BaseException as failed:
             self._wipe(service, words)
-            if before is None:
-                bpf.delete(self._turns, service.pack())
             if isinstance(failed, OSError) and failed.errno in (errno.E2BIG, errno.ENOMEM):
                 raise NoRoom("a map of direct services") from failed
             raise
@@ -94,29 +84,32 @@ class DirectMaps:
         before = self.standing.pop(service, None)
         if before is not None:
             self._wipe(service, before)
-        bpf.delete(self._turns, service.pack())
         self._leave(service, set())
 
-    def carried(self) -> dict[tuple[Address, Address], Carried]:
+    def carried(self) -> dict[Role, Carried]:
         """Return what each member of each address has carried, those included that leave."""
-        found = {}
-        for key in list(bpf.keys(self._members, MEMBER_KEY_BYTES)):
-            raw = bpf.look_up(self._members, key, MEMBER_BYTES)
-            if raw is not None:
-                found[unpack_member_key(key)] = Carried.unpack(raw)
-        return found
+        found = {role: self._seats.carried(role) for role in self._seats.roles()}
+        return {role: carried for role, carried in found.items() if carried is not None}
 
     def live(self) -> Iterator[tuple[int, DirectLive]]:
         """Walk over the direct connections that live, by the cookies of their sockets."""
-        for key, live, has_begun in self._followed():
-            if has_begun:
-                yield struct.unpack("<Q", key)[0], live
+        for key, one in self._followed():
+            if one.has_begun:
+                yield _cookie(key), one.live
 
-    def forget_unbegun(self, workload: int) -> None:
-        """Take out what sockets of a workload keep of connects that did not begin: its hooks are gone."""
-        for key, live, has_begun in self._followed():
-            if live.workload == workload and not has_begun:
-                bpf.delete(self._live, key)
+    def lose(self, workload: int) -> list[tuple[int, DirectLive]]:
+        """Follow no connection of a workload any more: its hooks are gone, so they will not see the ends.
+
+        Returns those that had begun, by the cookies of their sockets.
+        """
+        lost = []
+        for key, one in self._followed():
+            if one.live.workload != workload or not bpf.delete(self._live, key):
+                continue
+            if one.has_begun:
+                self._seats.end_one(one.seat)
+                lost.append((_cookie(key), one.live))
+        return lost
 
     def ended(self, most: int) -> list[EndedWords]:
         """Take out the connections that have ended, so many at most, the oldest first."""
@@ -127,78 +120,72 @@ class DirectMaps:
         """A descriptor that wakes whoever waits until it is readable when a connection has failed."""
         return self._ended.descriptor
 
+    def connections(self, service: Address, member: Address) -> int:
+        """Say how many connections a member was given since it serves; 0 if it is not known."""
+        carried = self._seats.carried((service, member))
+        return carried.connections if carried is not None else 0
+
     def established(self, service: Address, member: Address) -> int:
         """Say how many connections of a member came to stand since it serves; 0 if it is not known."""
-        raw = bpf.look_up(self._members, member_key(service, member), MEMBER_BYTES)
-        return Carried.unpack(raw).established if raw is not None else 0
-
-    def lose(self, cookie: int, live: DirectLive) -> None:
-        """Follow this connection no more: the hooks of its workload are gone, so they will not see its end.
-
-        A connection of another workload to the same member that begins or ends in this microsecond may be
-        counted wrong, because the kernel adds to an entry and we can only replace it.
-        """
-        if not bpf.delete(self._live, struct.pack("<Q", cookie)):
-            return
-        key = member_key(live.destination, live.member)
-        raw = bpf.look_up(self._members, key, MEMBER_BYTES)
-        if raw is not None:
-            was = Carried.unpack(raw)
-            bpf.update(self._members, key, replace(was, active=was.active - 1).pack())
+        carried = self._seats.carried((service, member))
+        return carried.established if carried is not None else 0
 
     def sweep(self) -> None:
         """Take out members that have left and whose last connection has ended."""
-        for service, member in list(self._leaving):
-            key = member_key(service, member)
-            raw = bpf.look_up(self._members, key, MEMBER_BYTES)
-            if raw is not None and Carried.unpack(raw).active > 0:
-                continue
-            last = bpf.take_out(self._members, key, MEMBER_BYTES)
-            if last is not None and Carried.unpack(last).active > 0:
-                bpf.update(self._members, key, last)  # one began between looking and taking out
-            else:
-                self._leaving.discard((service, member))
+        for role in list(self._leaving):
+            carried = self._seats.carried(role)
+            if carried is None or carried.active <= 0:
+                self._seats.take_back(role)
+                self._leaving.discard(role)
 
-    def _followed(self) -> Iterator[tuple[bytes, DirectLive, bool]]:
+    def _followed(self) -> Iterator[tuple[bytes, Followed]]:
         for key in list(bpf.keys(self._live, COOKIE_BYTES)):
             raw = bpf.look_up(self._live, key, FOLLOWED_BYTES)
             if raw is not None:
-                yield key, *unpack_followed(raw)
+                yield key, unpack_followed(raw)
 
     def _take_over(self) -> None:
-        for key in list(bpf.keys(self._turns, ADDRESS_BYTES)):
-            raw = bpf.look_up(self._services, key, SERVICE_BYTES)
-            words = ServiceWords.unpack(raw) if raw is not None else ServiceWords()
-            if words.slots:
-                self.standing[Address.unpack(key)] = words
-            else:
-                bpf.delete(self._turns, key)
-        generations = [words.generation for words in self.standing.values()]
-        for key in list(bpf.keys(self._slots, SLOT_KEY_BYTES)):
-            service, generation = unpack_slot_key(key)
-            generations.append(generation)
+        keys = {key: unpack_slot_key(key) for key in bpf.keys(self._slots, SLOT_KEY_BYTES)}
+        for service in {service for service, _ in keys.values()}:
+            if (words := self._words(service)).slots:
+                self.standing[service] = words
+        for key, (service, generation) in keys.items():
             standing = self.standing.get(service)
             if standing is None or standing.generation != generation:
                 bpf.delete(self._slots, key)
                 continue
-            raw = bpf.look_up(self._slots, key, ADDRESS_BYTES)
+            raw = bpf.look_up(self._slots, key, SLOT_BYTES)
             if raw is not None:
                 self._serving.setdefault(service, set()).add(Address.unpack(raw))
-        self._generation = max(generations, default=0)
+        self._generation = max((generation for _, generation in keys.values()), default=0)
         known = {(service, member) for service, members in self._serving.items() for member in members}
-        found = {unpack_member_key(key) for key in bpf.keys(self._members, MEMBER_KEY_BYTES)}
-        self._leaving = found - known
+        self._leaving = set(self._seats.roles()) - known
 
-    def _write_slots(self, slots: Mapping[bytes, bytes]) -> None:
-        if bpf_entries.update_each(self._slots, slots) < len(slots):
-            raise NoRoom("direct_slots")
+    def _words(self, service: Address) -> ServiceWords:
+        raw = bpf.look_up(self._services, service.pack(), SERVICE_BYTES)
+        return ServiceWords.unpack(raw) if raw is not None else ServiceWords()
 
-    def _make_room_for(self, service: Address, members: set[Address]) -> None:
-        bpf_entries.insert(self._turns, service.pack(), bytes(TURN_BYTES))
+    def _turn(self, service: Address) -> int:
+        """Say whose turn it is. Those that come before this holds are lost, and their turns given again."""
+        return self._words(service).turn
+
+    def _seats_of(self, service: Address, members: set[Address]) -> dict[Address, Seat]:
+        seats = {}
         for member in members:
-            if bpf_entries.insert(self._members, member_key(service, member), Carried().pack()):
+            seats[member], is_new = self._seats.give((service, member))
+            if is_new:
                 # Until it is in use: if the rest does not fit, the next sweep takes it out.
                 self._leaving.add((service, member))
+        return seats
+
+    def _write_slots(
+        self, service: Address, words: ServiceWords, order: Sequence[Address], seats: Mapping[Address, Seat]
+    ) -> None:
+        slots = {
+            slot_key(service, at, words.generation): slot(one, seats[one]) for at, one in enumerate(order)
+        }
+        if bpf_entries.update_each(self._slots, slots) < len(slots):
+            raise NoRoom("direct_slots")
 
     def _leave(self, service: Address, staying: set[Address]) -> None:
         gone = self._serving.pop(service, set()) - staying
@@ -214,3 +201,7 @@ class DirectMaps:
     def _next_generation(self) -> int:
         self._generation = (self._generation + 1) % GENERATIONS
         return self._generation
+
+
+def _cookie(key: bytes) -> int:
+    return int(struct.unpack("<Q", key)[0])

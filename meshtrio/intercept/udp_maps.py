@@ -9,14 +9,15 @@ from collections.abc import Mapping, Sequence
 
 from meshtrio.address import Address
 from meshtrio.intercept import bpf
-from meshtrio.intercept.direct_layout import MEMBER_BYTES, Carried, Pick, member_key
-from meshtrio.intercept.direct_maps import DirectMaps, NoRoom
+from meshtrio.intercept.direct_layout import Pick
+from meshtrio.intercept.direct_maps import DirectMaps
+from meshtrio.intercept.direct_seats import NoRoom
 from meshtrio.intercept.layout import ADDRESS_BYTES
 
 _NAMES = {
     "services": "udp_services",
     "direct_slots": "udp_slots",
-    "direct_turns": "udp_turns",
+    "direct_seats": "udp_seats",
     "direct_members": "udp_members",
 }
 
@@ -29,7 +30,6 @@ class UdpMaps:
         ours = {name: maps[other] for name, other in _NAMES.items()}
         self._direct = DirectMaps({**maps, **ours})
         self._direct.sweep()
-        self._members = maps["udp_members"]
         self.standing = {Address.unpack(key) for key in bpf.keys(maps["udp_services"], ADDRESS_BYTES)}
         """The addresses for which the hooks pick or refuse now."""
 
@@ -60,8 +60,7 @@ class UdpMaps:
 
     def flows_of(self, service: Address, member: Address) -> int:
         """Return how many flows to an address began at one member, since it serves there."""
-        raw = bpf.look_up(self._members, member_key(service, member), MEMBER_BYTES)
-        return Carried.unpack(raw).connections if raw is not None else 0
+        return self._direct.connections(service, member)
 
     def flows(self) -> dict[tuple[Address, Address], int]:
         """Return how many flows to each address began at each of its members, since it serves there."""

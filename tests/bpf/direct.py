@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from meshtrio.address import Address
 from meshtrio.intercept.direct_layout import Carried, DirectEnded, Pick
 from meshtrio.intercept.direct_maps import DirectMaps
-from tests.bpf.pod import Pod
+from tests.bpf.pod import WORKLOAD, Pod
 
 PORT = 80
 
@@ -100,8 +100,7 @@ def direct_in(pod: Pod, vip: str, hosts: Sequence[str]) -> Iterator[Direct]:
         made.at_rest()
         for service in list(made.maps.standing):
             made.maps.drop(service, known=False)
-        for cookie, live in list(made.maps.live()):
-            made.maps.lose(cookie, live)
+        made.maps.lose(WORKLOAD)
         made.maps.sweep()
         while made.maps.ended(1000):
             pass

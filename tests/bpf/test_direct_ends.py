@@ -169,8 +169,8 @@ def test_a_refused_connect_is_a_failure_of_its_member(direct: Direct) -> None:
 def test_what_the_agent_has_given_up_is_not_counted_again_when_it_ends(direct: Direct) -> None:
     """The hooks of its workload were gone, and are there again."""
     accepted = talk(direct)
-    ((cookie, live),) = list(direct.maps.live())
-    direct.maps.lose(cookie, live)
+    (live,) = list(direct.maps.live())
+    assert direct.maps.lose(WORKLOAD) == [live]
     assert direct.active() == [0, 0, 0]
     client_closes_first(direct, accepted)
     direct.pod.dial(direct.vip.host, PORT)
@@ -346,7 +346,6 @@ def test_a_workload_that_is_caught_no_more_is_counted_back(direct: Direct) -> No
     direct.pod.app.do("kept.close()")
     accepted.close()
     assert direct.active() == [1, 0, 1], "nobody saw the end"
-    for cookie, live in direct.maps.live():
-        direct.maps.lose(cookie, live)
-        direct.maps.lose(cookie, live)  # once is enough
+    assert len(direct.maps.lose(WORKLOAD)) == 1
+    assert direct.maps.lose(WORKLOAD) == [], "once is enough"
     assert direct.active() == [0, 0, 0]

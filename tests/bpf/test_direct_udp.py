@@ -257,6 +257,14 @@ def test_names_come_first_and_without_our_resolver_its_service_is_picked_for(udp
         assert udp.pod.counted() == {Reason.OPEN_NO_RESOLVER: 1, Reason.UDP_DIRECT: 1}
 
 
+def test_a_flow_does_not_stay_because_another_has_its_member_s_seat(udp: Datagrams) -> None:
+    udp.serve(VIP, [0, 1])
+    left = udp.ask("one", VIP)
+    udp.serve(VIP, [1 - left])
+    udp.serve(OTHER, [left])
+    assert udp.ask("one", VIP) == 1 - left
+
+
 def test_a_socket_that_connects_again_forgets_where_it_was(udp: Datagrams) -> None:
     udp.serve(VIP, [0])
     host, port = udp.members[0].host, udp.members[0].port
@@ -296,7 +304,7 @@ def crowd(pod: Pod, name: str, value: bytes) -> None:
 def test_full_maps_forget_who_was_silent_longest(udp: Datagrams) -> None:
     udp.serve(VIP, [0, 1])
     asked = udp.send("one", VIP)
-    crowd(udp.pod, "udp_flows", bytes(24))
+    crowd(udp.pod, "udp_flows", bytes(32))
     crowd(udp.pod, "udp_sources", bytes(18))
     udp.answer(asked)
     member = udp.members[0]
@@ -314,6 +322,6 @@ def test_nothing_stays_behind(pod: Pod) -> None:
         udp.serve(OTHER, [])
         pod.app.do("one = udp('')")
         udp.ask("one", VIP)
-    sizes = {"udp_services": 18, "udp_slots": 24, "udp_turns": 18, "udp_members": 36}
+    sizes = {"udp_services": 18, "udp_slots": 24, "udp_seats": 36}
     left = {name: len(list(bpf.keys(pod.kernel.maps[name], size))) for name, size in sizes.items()}
     assert left == dict.fromkeys(sizes, 0)

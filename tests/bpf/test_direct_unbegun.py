@@ -67,7 +67,7 @@ def test_a_socket_whose_connect_did_not_begin_may_be_redirected(unreachable: Dir
 def test_what_did_not_begin_goes_with_the_hooks(unreachable: Direct) -> None:
     unreachable.pod.app.do(FAIL, host=VIP)
     unreachable.pod.hooks.detach()
-    unreachable.maps.forget_unbegun(WORKLOAD + 1)
+    assert unreachable.maps.lose(WORKLOAD + 1) == []
     assert followed(unreachable) == 1, "another workload's"
-    unreachable.maps.forget_unbegun(WORKLOAD)
-    assert followed(unreachable) == 0
+    assert unreachable.maps.lose(WORKLOAD) == [], "it was no connection"
+    assert (followed(unreachable), carried(unreachable)) == (0, Carried())

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from meshtrio.address import Address
 from meshtrio.intercept import direct_layout as layout
-from meshtrio.intercept.direct_layout import Carried, DirectEnded, DirectLive, Pick, ServiceWords
+from meshtrio.intercept.direct_layout import Carried, DirectEnded, DirectLive, Pick, Seat, ServiceWords
 from tests.support.native import numbers
 
 u16, u32, u64 = st.integers(0, 2**16 - 1), st.integers(0, 2**32 - 1), st.integers(0, 2**64 - 1)
@@ -31,10 +31,12 @@ def laid_out(c: dict[str, int], name: str, **fields: tuple[str, Any]) -> bytes:
 
 
 def test_sizes_are_those_of_c(c: dict[str, int]) -> None:
-    names = ("service", "slot_key", "member_key", "member", "live", "followed", "ended")
+    names = ("service", "seat", "slot_key", "slot", "member_key", "member", "live", "followed", "ended")
     assert {name: c[f"sizeof {name}"] for name in names} == {
         "service": layout.SERVICE_BYTES,
+        "seat": layout.SEAT_BYTES,
         "slot_key": layout.SLOT_KEY_BYTES,
+        "slot": layout.SLOT_BYTES,
         "member_key": layout.MEMBER_KEY_BYTES,
         "member": layout.MEMBER_BYTES,
         "live": layout.LIVE_BYTES,
@@ -50,7 +52,7 @@ def test_constants_are_those_of_c(c: dict[str, int]) -> None:
     assert c["FLOW_RETRANSMITTED"] == layout.FLOW_RETRANSMITTED
 
 
-@given(words=st.builds(ServiceWords, u32, u16, st.sampled_from(Pick)))
+@given(words=st.builds(ServiceWords, u32, u16, st.sampled_from(Pick), u64))
 def test_a_service(c: dict[str, int], words: ServiceWords) -> None:
     raw = words.pack()
     assert raw == laid_out(
@@ -59,13 +61,14 @@ def test_a_service(c: dict[str, int], words: ServiceWords) -> None:
         generation=("I", words.generation),
         slots=("H", words.slots),
         algorithm=("H", words.pick),
+        turn=("Q", words.turn),
     )
     assert ServiceWords.unpack(raw) == words
 
 
 def test_a_pick_that_nobody_knows_is_an_error() -> None:
     with pytest.raises(ValueError, match="4 is not a valid Pick"):
-        ServiceWords.unpack(struct.pack("<IHH", 1, 1, 4))
+        ServiceWords.unpack(struct.pack("<IHHQ", 1, 1, 4, 0))
 
 
 @given(service=addresses, slot=u16, generation=u32)
@@ -77,6 +80,27 @@ def test_a_slot_key(c: dict[str, int], service: Address, slot: int, generation: 
     assert layout.unpack_slot_key(raw) == (service, generation)
 
 
+def seated(c: dict[str, int], seat: Seat) -> bytes:
+    return laid_out(c, "seat", index=("I", seat.index), holder=("I", seat.holder))
+
+
+seats = st.builds(Seat, u32, u32)
+
+
+@given(member=addresses, seat=seats)
+def test_a_slot(c: dict[str, int], member: Address, seat: Seat) -> None:
+    raw = layout.slot(member, seat)
+    assert raw == laid_out(c, "slot", member=("18s", member.pack()), seat=("8s", seated(c, seat)))
+    assert Address.unpack(raw) == member
+
+
+@given(seat=seats)
+def test_a_seat(c: dict[str, int], seat: Seat) -> None:
+    assert seat.pack() == seated(c, seat)
+    assert Seat.unpack(seat.pack()) == seat
+    assert seat.key == seat.pack()[:4]
+
+
 @given(service=addresses, member=addresses)
 def test_a_member_key(c: dict[str, int], service: Address, member: Address) -> None:
     raw = layout.member_key(service, member)
@@ -84,12 +108,13 @@ def test_a_member_key(c: dict[str, int], service: Address, member: Address) -> N
     assert layout.unpack_member_key(raw) == (service, member)
 
 
-@given(carried=st.builds(Carried, u64, u64, u64, st.integers(-(2**63), 2**63 - 1), u64, u64))
-def test_what_a_member_has_carried(c: dict[str, int], carried: Carried) -> None:
-    raw = carried.pack()
+@given(carried=st.builds(Carried, u64, u64, u64, st.integers(-(2**63), 2**63 - 1), u64, u64), holder=u32)
+def test_what_a_member_has_carried(c: dict[str, int], carried: Carried, holder: int) -> None:
+    raw = carried.pack(holder)
     assert raw == laid_out(
         c,
         "member",
+        holder=("I", holder),
         connections=("Q", carried.connections),
         established=("Q", carried.established),
         failed=("Q", carried.failed),
@@ -97,7 +122,7 @@ def test_what_a_member_has_carried(c: dict[str, int], carried: Carried) -> None:
         sent=("Q", carried.sent),
         received=("Q", carried.received),
     )
-    assert Carried.unpack(raw) == carried
+    assert Carried.unpack(raw) == (holder, carried)
 
 
 def lives(c: dict[str, int], live: DirectLive) -> bytes:
@@ -116,11 +141,19 @@ def lives(c: dict[str, int], live: DirectLive) -> bytes:
 live = st.builds(DirectLive, addresses, addresses, addresses, u32, u64, st.integers(0, 2**30).map(float))
 
 
-@given(live=live, others=u32, has_begun=st.booleans())
-def test_a_live_connection(c: dict[str, int], live: DirectLive, others: int, *, has_begun: bool) -> None:
+@given(live=live, seat=seats, others=u32, has_begun=st.booleans())
+def test_a_live_connection(
+    c: dict[str, int], live: DirectLive, seat: Seat, others: int, *, has_begun: bool
+) -> None:
     flags = others & ~layout.FLOW_BEGUN | layout.FLOW_BEGUN * has_begun
-    raw = laid_out(c, "followed", live=(f"{layout.LIVE_BYTES}s", lives(c, live)), flags=("I", flags))
-    assert layout.unpack_followed(raw) == (live, has_begun)
+    raw = laid_out(
+        c,
+        "followed",
+        live=(f"{layout.LIVE_BYTES}s", lives(c, live)),
+        seat=("8s", seated(c, seat)),
+        flags=("I", flags),
+    )
+    assert layout.unpack_followed(raw) == (live, has_begun, seat)
 
 
 @given(

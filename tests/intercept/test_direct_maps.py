@@ -10,6 +10,7 @@ from meshtrio.intercept import bpf
 from meshtrio.intercept.direct_layout import (
     MEMBER_KEY_BYTES,
     SERVICE_BYTES,
+    SLOT_BYTES,
     SLOT_KEY_BYTES,
     Carried,
     Pick,
@@ -17,14 +18,16 @@ from meshtrio.intercept.direct_layout import (
     member_key,
     unpack_slot_key,
 )
-from meshtrio.intercept.direct_maps import DirectMaps, NoRoom
+from meshtrio.intercept.direct_maps import DirectMaps
+from meshtrio.intercept.direct_seats import NoRoom
 from meshtrio.intercept.kernel import Kernel
+from tests.support.seats import let_carry
 
 pytestmark = pytest.mark.kernel
 
 WEB, SHOP = Address.of("10.96.0.10", 80), Address.of("fd00::10", 80)
 A, B, C = (Address.of(f"10.1.0.{at}", 8080) for at in (1, 2, 3))
-SMALL = {"services": 2, "direct_slots": 8, "direct_turns": 2, "direct_members": 4}
+SMALL = {"services": 2, "direct_slots": 8, "direct_seats": 4, "direct_members": 4}
 
 
 @pytest.fixture
@@ -54,14 +57,14 @@ def slots(kernel: Kernel) -> dict[tuple[Address, int], list[Address]]:
     """Return the orders that are written, by service and generation."""
     found: dict[tuple[Address, int], list[Address]] = {}
     for key in sorted(bpf.keys(kernel.maps["direct_slots"], SLOT_KEY_BYTES)):
-        raw = bpf.look_up(kernel.maps["direct_slots"], key, 18)
+        raw = bpf.look_up(kernel.maps["direct_slots"], key, SLOT_BYTES)
         assert raw is not None
         found.setdefault(unpack_slot_key(key), []).append(Address.unpack(raw))
     return found
 
 
 def members(kernel: Kernel) -> set[bytes]:
-    return set(bpf.keys(kernel.maps["direct_members"], MEMBER_KEY_BYTES))
+    return set(bpf.keys(kernel.maps["direct_seats"], MEMBER_KEY_BYTES))
 
 
 def test_an_order_is_written_and_replaced_whole(small: Kernel, maps: DirectMaps) -> None:
@@ -138,7 +141,7 @@ def test_a_successor_finds_what_holds_and_takes_out_what_was_not_finished(
 def test_a_member_with_connections_is_kept(small: Kernel, maps: DirectMaps) -> None:
     maps.put(WEB, Pick.TURNS, [A, B])
     busy = Carried(connections=5, active=1)
-    bpf.update(small.maps["direct_members"], member_key(WEB, A), busy.pack())
+    let_carry(small.maps, (WEB, A), busy)
     maps.put(WEB, Pick.TURNS, [B])
     maps.sweep()
     assert maps.carried() == {(WEB, A): busy, (WEB, B): Carried()}
@@ -146,6 +149,6 @@ def test_a_member_with_connections_is_kept(small: Kernel, maps: DirectMaps) -> N
     maps.sweep()
     assert maps.carried()[WEB, A] == busy, "who comes back goes on counting"
     maps.drop(WEB)
-    bpf.update(small.maps["direct_members"], member_key(WEB, A), Carried(connections=5).pack())
+    let_carry(small.maps, (WEB, A), Carried(connections=5))
     maps.sweep()
     assert maps.carried() == {}

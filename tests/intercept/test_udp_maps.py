@@ -10,21 +10,22 @@ from meshtrio.address import Address
 from meshtrio.intercept import bpf
 from meshtrio.intercept import direct_layout as layout
 from meshtrio.intercept.direct_layout import Pick, ServiceWords
-from meshtrio.intercept.direct_maps import NoRoom
+from meshtrio.intercept.direct_seats import NoRoom
 from meshtrio.intercept.udp_maps import UdpMaps
+from tests.support.seats import let_carry
 
 pytestmark = pytest.mark.kernel
 
-HASH, RING = 1, 27
+HASH, ARRAY, RING, NO_PREALLOC = 1, 2, 27, 1
 SIZES = {
     "services": (HASH, 18, layout.SERVICE_BYTES),
     "udp_services": (HASH, 18, layout.SERVICE_BYTES),
-    "udp_slots": (HASH, layout.SLOT_KEY_BYTES, 18),
-    "udp_turns": (HASH, 18, 8),
-    "udp_members": (HASH, layout.MEMBER_KEY_BYTES, layout.MEMBER_BYTES),
-    "direct_slots": (HASH, layout.SLOT_KEY_BYTES, 18),
-    "direct_turns": (HASH, 18, 8),
-    "direct_members": (HASH, layout.MEMBER_KEY_BYTES, layout.MEMBER_BYTES),
+    "udp_slots": (HASH, layout.SLOT_KEY_BYTES, layout.SLOT_BYTES),
+    "udp_seats": (HASH, layout.MEMBER_KEY_BYTES, layout.SEAT_BYTES),
+    "udp_members": (ARRAY, 4, layout.MEMBER_BYTES),
+    "direct_slots": (HASH, layout.SLOT_KEY_BYTES, layout.SLOT_BYTES),
+    "direct_seats": (HASH, layout.MEMBER_KEY_BYTES, layout.SEAT_BYTES),
+    "direct_members": (ARRAY, 4, layout.MEMBER_BYTES),
     "direct_live": (HASH, 8, layout.FOLLOWED_BYTES),
 }
 VIP, OTHER = Address.of("10.96.0.10", 53), Address.of("10.96.0.11", 53)
@@ -34,7 +35,7 @@ ONE, TWO = Address.of("10.1.0.1", 5353), Address.of("10.1.0.2", 5353)
 def made_maps(entries: int) -> dict[str, int]:
     """Make all maps that are needed, each with room for so many."""
     made = {
-        name: bpf.create_map(kind, name, (key, value, entries), 1)
+        name: bpf.create_map(kind, name, (key, value, entries), NO_PREALLOC * (kind == HASH))
         for name, (kind, key, value) in SIZES.items()
     }
     made["direct_ended"] = bpf.create_map(RING, "direct_ended", (0, 0, mmap.PAGESIZE))
@@ -63,15 +64,13 @@ def test_what_is_put_stands_and_leaves_tcp_alone(kernel_maps: dict[str, int]) ->
     maps.put(VIP, Pick.LUCK, [ONE, TWO])
     assert words(kernel_maps, VIP) == ServiceWords(1, 2, Pick.LUCK)
     assert maps.flows() == {(VIP, ONE): 0, (VIP, TWO): 0}
-    carried = layout.Carried(connections=5).pack()
-    bpf.update(kernel_maps["udp_members"], layout.member_key(VIP, TWO), carried)
+    let_carry(kernel_maps, (VIP, TWO), layout.Carried(connections=5), "udp")
     assert (maps.flows_of(VIP, ONE), maps.flows_of(VIP, TWO), maps.flows_of(OTHER, TWO)) == (0, 5, 0)
     assert (count(kernel_maps, "services"), count(kernel_maps, "direct_slots")) == (0, 0)
     maps.put(VIP, Pick.LUCK, [TWO])
     assert maps.flows() == {(VIP, TWO): 5}, "who has left is gone at once"
     maps.drop(VIP)
-    left = [count(kernel_maps, name) for name in SIZES if name.startswith("udp_")]
-    assert left == [0] * 4
+    assert [count(kernel_maps, name) for name in ("udp_services", "udp_slots", "udp_seats")] == [0] * 3
     assert maps.standing == set()
 
 
