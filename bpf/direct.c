@@ -102,7 +102,7 @@ static __always_inline void follow(struct bpf_sock_addr *ctx, const struct addr 
 	/* The socket may have been redirected before (a second connect). */
 	if (flows.sk_storage_get(ctx->sk, 0, 0))
 		flows.sk_storage_delete(ctx->sk);
-	if (direct_live.update(&cookie, &followed))
+	if (!keep(cookie, &followed))
 		count(FULL_LIVE);
 }
 
@@ -111,8 +111,8 @@ static __always_inline void unfollow(struct bpf_sock_addr *ctx)
 {
 	__u64 cookie = bpf_get_socket_cookie(ctx);
 
-	if (direct_live.lookup(&cookie))
-		direct_live.delete(&cookie);
+	if (followed_of(cookie))
+		forget(cookie);
 }
 
 static __always_inline void direct_begins(struct bpf_sock_ops *ctx, struct followed *followed,
@@ -181,7 +181,7 @@ static __always_inline void direct_ends(struct bpf_sock_ops *ctx, __u64 cookie, 
 		ended->flags = (let_go ? FLOW_RELEASED : 0) | (ctx->total_retrans ? FLOW_RETRANSMITTED : 0);
 	}
 	/* From here on the entry may be another connection's. Before the agent is told, who may look at once. */
-	direct_live.delete(&cookie);
+	forget(cookie);
 	if (member) {
 		__sync_fetch_and_add(&member->active, -1);
 		__sync_fetch_and_add(&member->sent, carried.sent);
@@ -199,7 +199,7 @@ static __always_inline void direct_ends(struct bpf_sock_ops *ctx, __u64 cookie, 
 static __always_inline void direct_changes(struct bpf_sock_ops *ctx)
 {
 	__u64 cookie = bpf_get_socket_cookie(ctx);
-	struct followed *followed = direct_live.lookup(&cookie);
+	struct followed *followed = followed_of(cookie);
 	struct member *member;
 
 	/* Not direct; or the agent has said already how it ended, for our hooks were gone for a while. */

@@ -23,7 +23,7 @@ static __always_inline struct addr *dialled_directly(struct bpf_sock_addr *ctx)
 	if (ctx->type != SOCK_STREAM)
 		return NULL;
 	cookie = bpf_get_socket_cookie(ctx);
-	followed = direct_live.lookup(&cookie);
+	followed = followed_of(cookie);
 	return followed ? &followed->live.destination : NULL;
 }
 

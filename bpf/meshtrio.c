@@ -8,6 +8,7 @@
 #include "include/decide.h"
 #include "include/maps.h"
 #include "include/seen.h"
+#include "berths.c"
 #include "direct.c"
 #include "outbound.c"
 #include "direct_udp.c"

@@ -49,14 +49,14 @@ int post_bind6(struct bpf_sock *ctx)
 static __always_inline void direct_released(struct bpf_sock *ctx)
 {
 	__u64 cookie = bpf_get_socket_cookie(ctx);
-	struct followed *followed = direct_live.lookup(&cookie);
+	struct followed *followed = followed_of(cookie);
 
 	if (!followed)
 		return;
 	if (followed->flags & FLOW_BEGUN)
 		followed->released = 1;
 	else
-		direct_live.delete(&cookie);
+		forget(cookie);
 }
 
 int sock_release(struct bpf_sock *ctx)

@@ -30,6 +30,7 @@ SIZES = {
     "direct_slots": (HASH, layout.SLOT_KEY_BYTES, layout.SLOT_BYTES),
     "direct_seats": (HASH, layout.MEMBER_KEY_BYTES, layout.SEAT_BYTES),
     "direct_members": (ARRAY, 4, layout.MEMBER_BYTES),
+    "direct_berths": (ARRAY, 4, layout.BERTH_BYTES),
     "direct_live": (HASH, 8, layout.FOLLOWED_BYTES),
 }
 

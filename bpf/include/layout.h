@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#define LAYOUT_VERSION 9
+#define LAYOUT_VERSION 10
 #define HEARTBEAT_STALE_NS 3000000000ULL
 #define BEAT_OF_DOORS 0		/* slots of `heartbeat`: who serves the doors, */
 #define BEAT_OF_RESOLVER 1	/* and who answers queries for names */
@@ -156,6 +156,16 @@ struct followed {
 	struct seat seat;	/* its member's */
 	__u32 flags;		/* FLOW_BEGUN */
 	__u32 released;		/* its process has let go of it; a word of its own: written without the socket's lock */
+};
+
+#define BERTHS 4096u
+
+/* That of one which found its place among the berths free. */
+struct berth {
+	__u32 claims;	/* 1: somebody has it */
+	__u32 pad;
+	__u64 cookie;	/* the socket's that has it; 0: nobody's */
+	struct followed followed;
 };
 
 /* One that has ended. */

@@ -46,17 +46,22 @@ BPF_F_TABLE("hash", struct slot_key, struct slot, direct_slots, 131072, 1 /* BPF
  * each is. Full: as above. */
 BPF_F_TABLE("hash", struct member_key, struct seat, direct_seats, 65536, 1 /* BPF_F_NO_PREALLOC */);
 
-/* What the members carry, by their seats' indices: as a hash by member, which each connection asks three
- * times, it cost a connection 0.5 us. Its 3.7 MB are there from the start. */
+/* What the members carry, by their seats' indices: in a hash by member, which each connection asked three
+ * times, they cost it 0.2 us more. Its 3.7 MB are there from the start. */
 BPF_ARRAY(direct_members, struct member, 65536);
 
-/* Direct connections, from the connect hook to their end, by the cookies of their sockets: all that the hooks
- * remember of them. In the sockets' own storage, which the kernel allocates twice, charges and frees by RCU,
- * it cost each of them 0.8 us. Taken out at the end; at the release, if it never began; or by the agent when the
- * workload's hooks are gone. Full: carried and not counted, and its process sees whom it reached; counted as
- * FULL_LIVE. Its 11 MB are there from the start: to allocate, charge and free each entry costs a connection
- * more than all else that is done for it. */
+/* Direct connections, from the connect hook to their end: all that the hooks remember of them (berths.c). In the
+ * sockets' own storage, which the kernel allocates twice, charges and frees by RCU, it cost each of them 0.8 us.
+ * Taken out at the end; at the release, if it never began; or by the agent when the workload's hooks are gone. */
+BPF_ARRAY(direct_berths, struct berth, 4096);
+
+/* Those whose berths are others', by the cookies of their sockets. Full: carried and not counted, and its process
+ * sees whom it reached; counted as FULL_LIVE. Its 11 MB are there from the start: to allocate, charge and free
+ * each entry costs a connection more than all else that is done for it. */
 BPF_TABLE("hash", __u64, struct followed, direct_live, 65536);
+
+/* [0]: how many of those there are at most: mostly none, and then nobody looks. */
+BPF_ARRAY(direct_crowd, __u64, 1);
 
 /* Direct connections that have ended, until the agent has read them: 256 pages of 4096 bytes, for 8192 of
  * them. Full (no agent, or a slow one): counted as FULL_ENDED; what the members have carried is counted all

@@ -142,6 +142,7 @@ REGISTERED const struct number native_numbers[] = {
 	SIZE(live), FIELD(live, source), FIELD(live, destination), FIELD(live, member),
 	FIELD(live, workload), FIELD(live, netns), FIELD(live, began),
 	SIZE(followed), FIELD(followed, live), FIELD(followed, seat), FIELD(followed, flags),
+	SIZE(berth), FIELD(berth, claims), FIELD(berth, cookie), FIELD(berth, followed), NUMBER(BERTHS),
 	SIZE(ended), FIELD(ended, was), FIELD(ended, cookie), FIELD(ended, at), FIELD(ended, sent),
 	FIELD(ended, received), FIELD(ended, state), FIELD(ended, flags),
 	SIZE(udp_key), FIELD(udp_key, cookie), FIELD(udp_key, addr),

@@ -1,5 +1,6 @@
-"""Shell. Further ways to write entries of maps: only where there is none, many at once. A part of bpf.py."""
+"""Shell. Many entries of maps at once: written, or read. A part of bpf.py."""
 
+import contextlib
 import ctypes
 import errno
 import struct
@@ -7,21 +8,7 @@ from collections.abc import Mapping
 
 from meshtrio.intercept import bpf
 
-_NOEXIST = 1
-
-
-def insert(descriptor: int, key: bytes, value: bytes) -> bool:
-    """Set the value of a key that is not there yet; False if it is. E2BIG or ENOMEM when the map is full."""
-    key_buffer = ctypes.create_string_buffer(key, len(key))
-    raw = ctypes.create_string_buffer(value, len(value))
-    attributes = struct.pack(
-        "<IIQQQ", descriptor, 0, ctypes.addressof(key_buffer), ctypes.addressof(raw), _NOEXIST
-    )
-    try:
-        bpf.call(bpf.MAP_UPDATE, attributes)
-    except FileExistsError:
-        return False
-    return True
+_LOOKUP_BATCH = 24
 
 
 def update_each(descriptor: int, entries: Mapping[bytes, bytes]) -> int:
@@ -48,3 +35,26 @@ def update_each(descriptor: int, entries: Mapping[bytes, bytes]) -> int:
             raise
         return int(struct.unpack_from("<I", at, 32)[0])
     return len(entries)
+
+
+def first_values(descriptor: int, most: int, value_bytes: int) -> bytes:
+    """Return the values of an array from its begin on, so many at most, in one call (Linux 5.6)."""
+    keys, after = ctypes.create_string_buffer(4 * most), ctypes.create_string_buffer(4)
+    values = ctypes.create_string_buffer(value_bytes * most)
+    at = bytearray(
+        struct.pack(
+            "<QQQQIIQQ",
+            0,
+            ctypes.addressof(after),
+            ctypes.addressof(keys),
+            ctypes.addressof(values),
+            most,
+            descriptor,
+            0,
+            0,
+        )
+    )
+    with contextlib.suppress(FileNotFoundError):  # how it says that it has no more than that
+        bpf.call(_LOOKUP_BATCH, at)
+    (count,) = struct.unpack_from("<I", at, 32)
+    return values.raw[: count * value_bytes]

@@ -5,6 +5,7 @@ A part of layout.py, which has the rest. A test compiles the C side and compares
 
 import enum
 import struct
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import msgspec
@@ -20,6 +21,8 @@ SLOT_BYTES = 28
 MEMBER_BYTES = 56
 LIVE_BYTES = 80
 FOLLOWED_BYTES = 104
+BERTH_BYTES = 120
+BERTHS = 4096
 ENDED_BYTES = 120
 COOKIE_BYTES = 8
 FLOW_BEGUN = 1
@@ -29,6 +32,7 @@ GENERATIONS = 1 << 32
 _SERVICE, _SEAT, _MEMBER, _FOLLOWS = "<IHHQ", "<II", "<I4xQQQqQQ", "<III"
 _SEAT_AT = LIVE_BYTES + 8
 """In `struct followed`: there, after what is live, and flags behind it."""
+_BERTH = struct.Struct("<8xQ104s")
 _LIVE, _ENDED = struct.Struct("<18s18s18s2xI4xQQ"), struct.Struct("<18s18s18s2xI4xQQQQQQII")
 SLOTS_BOUND = 65_535
 """What the hooks can count."""
@@ -218,6 +222,11 @@ def unpack_followed(raw: bytes) -> Followed:
     """Read `struct followed`."""
     index, holder, flags = struct.unpack_from(_FOLLOWS, raw, _SEAT_AT)
     return Followed(_live(*_LIVE.unpack_from(raw)), bool(flags & FLOW_BEGUN), Seat(index, holder))
+
+
+def unpack_berths(raw: bytes) -> Iterator[tuple[int, Followed]]:
+    """Read each `struct berth` that somebody has: the cookie of the socket, and what is known of it."""
+    return ((cookie, unpack_followed(known)) for cookie, known in _BERTH.iter_unpack(raw) if cookie)
 
 
 def unpack_ended(raw: bytes) -> EndedWords:

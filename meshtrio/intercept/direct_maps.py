@@ -6,16 +6,14 @@ Knows addresses, not services. What is here outlives the agent, and a successor 
 """
 
 import errno
-import struct
 from collections.abc import Iterator, Mapping, Sequence
 
 from msgspec.structs import replace
 
 from meshtrio.address import Address
 from meshtrio.intercept import bpf, bpf_entries
+from meshtrio.intercept.direct_followed import DirectFollowed
 from meshtrio.intercept.direct_layout import (
-    COOKIE_BYTES,
-    FOLLOWED_BYTES,
     GENERATIONS,
     SERVICE_BYTES,
     SLOT_BYTES,
@@ -23,14 +21,12 @@ from meshtrio.intercept.direct_layout import (
     Carried,
     DirectLive,
     EndedWords,
-    Followed,
     Pick,
     Seat,
     ServiceWords,
     slot,
     slot_key,
     unpack_ended,
-    unpack_followed,
     unpack_slot_key,
 )
 from meshtrio.intercept.direct_seats import DirectSeats, NoRoom, Role
@@ -45,7 +41,7 @@ class DirectMaps:
         self._services = maps["services"]
         self._slots = maps["direct_slots"]
         self._seats = DirectSeats(maps["direct_seats"], maps["direct_members"])
-        self._live = maps["direct_live"]
+        self._followed = DirectFollowed(maps["direct_berths"], maps["direct_live"])
         self._ended = RingBuffer(maps["direct_ended"])
         self.standing: dict[Address, ServiceWords] = {}
         """The addresses that are direct now."""
@@ -93,9 +89,9 @@ class DirectMaps:
 
     def live(self) -> Iterator[tuple[int, DirectLive]]:
         """Walk over the direct connections that live, by the cookies of their sockets."""
-        for key, one in self._followed():
+        for cookie, one in self._followed.all():
             if one.has_begun:
-                yield _cookie(key), one.live
+                yield cookie, one.live
 
     def lose(self, workload: int) -> list[tuple[int, DirectLive]]:
         """Follow no connection of a workload any more: its hooks are gone, so they will not see the ends.
@@ -103,12 +99,10 @@ class DirectMaps:
         Returns those that had begun, by the cookies of their sockets.
         """
         lost = []
-        for key, one in self._followed():
-            if one.live.workload != workload or not bpf.delete(self._live, key):
-                continue
-            if one.has_begun:
+        for cookie, one in self._followed.all():
+            if one.live.workload == workload and self._followed.take_out(cookie) and one.has_begun:
                 self._seats.end_one(one.seat)
-                lost.append((_cookie(key), one.live))
+                lost.append((cookie, one.live))
         return lost
 
     def ended(self, most: int) -> list[EndedWords]:
@@ -137,12 +131,6 @@ class DirectMaps:
             if carried is None or carried.active <= 0:
                 self._seats.take_back(role)
                 self._leaving.discard(role)
-
-    def _followed(self) -> Iterator[tuple[bytes, Followed]]:
-        for key in list(bpf.keys(self._live, COOKIE_BYTES)):
-            raw = bpf.look_up(self._live, key, FOLLOWED_BYTES)
-            if raw is not None:
-                yield key, unpack_followed(raw)
 
     def _take_over(self) -> None:
         keys = {key: unpack_slot_key(key) for key in bpf.keys(self._slots, SLOT_KEY_BYTES)}
@@ -201,7 +189,3 @@ class DirectMaps:
     def _next_generation(self) -> int:
         self._generation = (self._generation + 1) % GENERATIONS
         return self._generation
-
-
-def _cookie(key: bytes) -> int:
-    return int(struct.unpack("<Q", key)[0])

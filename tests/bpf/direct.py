@@ -2,15 +2,27 @@
 
 import contextlib
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
 
 from meshtrio.address import Address
-from meshtrio.intercept.direct_layout import Carried, DirectEnded, Pick
+from meshtrio.intercept import bpf, bpf_entries
+from meshtrio.intercept.direct_layout import (
+    BERTH_BYTES,
+    BERTHS,
+    COOKIE_BYTES,
+    Carried,
+    DirectEnded,
+    Pick,
+    unpack_berths,
+)
 from meshtrio.intercept.direct_maps import DirectMaps
 from tests.bpf.pod import WORKLOAD, Pod
 
 PORT = 80
+NOBODY = 1 << 63
+"""A cookie that no socket has."""
 
 
 def soon(what: Callable[[], bool], patience_s: float = 3.0) -> bool:
@@ -70,6 +82,13 @@ class Direct:
         counts = [(self.carried(at) or Carried()).active for at in range(len(self.members))]
         return [*counts, sum(live.destination == self.vip for _, live in self.maps.live())]
 
+    def followed(self) -> list[int]:
+        """Return in how many berths something is known of a socket, and in how many entries beside them."""
+        maps = self.pod.kernel.maps
+        berths = bpf_entries.first_values(maps["direct_berths"], BERTHS, BERTH_BYTES)
+        taken = [cookie for cookie, _ in unpack_berths(berths) if cookie < NOBODY]
+        return [len(taken), len(list(bpf.keys(maps["direct_live"], COOKIE_BYTES)))]
+
     def at_rest(self) -> bool:
         """Say whether all counts are back at zero within a moment."""
         return soon(lambda: not any(self.active()))
@@ -85,6 +104,20 @@ class Direct:
         assert soon(has_come), "none has ended"
         assert len(found) == 1
         return found[0]
+
+
+@contextlib.contextmanager
+def all_berths_taken(pod: Pod) -> Iterator[None]:
+    """Let all berths be others' while the block lasts."""
+    berths = pod.kernel.maps["direct_berths"]
+    keys = [struct.pack("<I", at) for at in range(BERTHS)]
+    bpf.update_many(berths, keys, struct.pack("<I4xQ", 1, NOBODY).ljust(BERTH_BYTES, b"\0"))
+    try:
+        yield
+    finally:
+        bpf.update_many(berths, keys, bytes(BERTH_BYTES))
+        # The hooks count only what they themselves take out.
+        bpf.update(pod.kernel.maps["direct_crowd"], bytes(4), bytes(8))
 
 
 @contextlib.contextmanager

@@ -193,7 +193,9 @@ def test_nothing_stays_behind(pod: Pod) -> None:
     with direct_in(pod, VIP, [HERE]) as direct:
         direct.serve([0])
         direct.dial()
-    sizes = {"direct_slots": 24, "direct_seats": 36, "direct_live": 8, "services": 18}
+        assert direct.at_rest()
+        assert direct.followed() == [0, 0]
+    sizes = {"direct_slots": 24, "direct_seats": 36, "services": 18}
     left = {name: len(list(bpf.keys(pod.kernel.maps[name], size))) for name, size in sizes.items()}
     assert left == dict.fromkeys(sizes, 0)
 

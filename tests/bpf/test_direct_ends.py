@@ -1,5 +1,6 @@
 """World. How direct connections end: each once, with its bytes, and every count comes back to zero."""
 
+import contextlib
 import mmap
 import select
 import socket
@@ -15,7 +16,7 @@ from meshtrio.intercept.direct_layout import ENDED_BYTES, Pick
 from meshtrio.intercept.kernel import Kernel
 from meshtrio.intercept.layout import Reason
 from tests.bpf.app import Failed
-from tests.bpf.direct import PORT, Direct, direct_in, soon
+from tests.bpf.direct import PORT, Direct, all_berths_taken, direct_in, soon
 from tests.bpf.pod import HERE, HERE6, VIP, VIP6, WORKLOAD, Pod, pod_in
 from tests.support.namespace import Namespace
 
@@ -26,11 +27,17 @@ ESTABLISHED, SYN_SENT, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT, LAST_ACK = 1, 2, 4, 5, 
 ABORT = struct.pack("ii", 1, 0)
 
 
-@pytest.fixture(params=[VIP, VIP6])
+@pytest.fixture(params=[(VIP, False), (VIP6, False), (VIP, True)], ids=["v4", "v6", "crowded"])
 def direct(pod: Pod, request: pytest.FixtureRequest) -> Iterator[Direct]:
-    with direct_in(pod, request.param, [HERE6 if ":" in request.param else HERE] * 2) as made:
+    vip, is_crowded = request.param
+    with (
+        all_berths_taken(pod) if is_crowded else contextlib.nullcontext(),
+        direct_in(pod, vip, [HERE6 if ":" in vip else HERE] * 2) as made,
+    ):
         made.serve([0])
         yield made
+        made.pod.app.kill()
+        assert soon(lambda: made.followed() == [0, 0])
 
 
 def talk(direct: Direct) -> socket.socket:
@@ -304,7 +311,12 @@ def small(kernel: Kernel, **room: int) -> Kernel:
 def test_what_cannot_be_followed_is_carried(kernel: Kernel) -> None:
     other = small(kernel, direct_live=1)
     try:
-        with Namespace() as space, pod_in(other, space) as pod, direct_in(pod, VIP, [HERE]) as direct:
+        with (
+            Namespace() as space,
+            pod_in(other, space) as pod,
+            all_berths_taken(pod),
+            direct_in(pod, VIP, [HERE]) as direct,
+        ):
             direct.serve([0])
             pod.app.do("one = dial(host, 80); two = dial(host, 80)", host=VIP)
             assert direct.active() == [1, 1]

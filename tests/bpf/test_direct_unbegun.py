@@ -1,13 +1,13 @@
 """World. A connect to a member that fails before it begins: no SYN left, so only the hooks know of it."""
 
+import contextlib
 from collections.abc import Iterator
 
 import pytest
 
 from meshtrio.address import Address
-from meshtrio.intercept import bpf
-from meshtrio.intercept.direct_layout import COOKIE_BYTES, Carried, Pick
-from tests.bpf.direct import Direct, direct_in
+from meshtrio.intercept.direct_layout import Carried, Pick
+from tests.bpf.direct import Direct, all_berths_taken, direct_in
 from tests.bpf.pod import HERE, VIP, WORKLOAD, Pod, accept
 
 pytestmark = [pytest.mark.world, pytest.mark.kernel]
@@ -20,16 +20,19 @@ except OSError as failed: said = errno.errorcode[failed.errno]
 """
 
 
-@pytest.fixture
-def unreachable(pod: Pod) -> Iterator[Direct]:
+@pytest.fixture(params=[False, True], ids=["berth", "crowded"])
+def unreachable(pod: Pod, request: pytest.FixtureRequest) -> Iterator[Direct]:
     """Have a service to whose member there is no way, so that connects fail before they begin."""
-    with direct_in(pod, VIP, [HERE]) as made:
+    with (
+        all_berths_taken(pod) if request.param else contextlib.nullcontext(),
+        direct_in(pod, VIP, [HERE]) as made,
+    ):
         made.maps.put(made.vip, Pick.TURNS, [MEMBER])
         yield made
 
 
 def followed(direct: Direct) -> int:
-    return len(list(bpf.keys(direct.pod.kernel.maps["direct_live"], COOKIE_BYTES)))
+    return sum(direct.followed())
 
 
 def carried(direct: Direct) -> Carried:

@@ -31,7 +31,18 @@ def laid_out(c: dict[str, int], name: str, **fields: tuple[str, Any]) -> bytes:
 
 
 def test_sizes_are_those_of_c(c: dict[str, int]) -> None:
-    names = ("service", "seat", "slot_key", "slot", "member_key", "member", "live", "followed", "ended")
+    names = (
+        "service",
+        "seat",
+        "slot_key",
+        "slot",
+        "member_key",
+        "member",
+        "live",
+        "followed",
+        "berth",
+        "ended",
+    )
     assert {name: c[f"sizeof {name}"] for name in names} == {
         "service": layout.SERVICE_BYTES,
         "seat": layout.SEAT_BYTES,
@@ -41,6 +52,7 @@ def test_sizes_are_those_of_c(c: dict[str, int]) -> None:
         "member": layout.MEMBER_BYTES,
         "live": layout.LIVE_BYTES,
         "followed": layout.FOLLOWED_BYTES,
+        "berth": layout.BERTH_BYTES,
         "ended": layout.ENDED_BYTES,
     }
 
@@ -48,6 +60,7 @@ def test_sizes_are_those_of_c(c: dict[str, int]) -> None:
 def test_constants_are_those_of_c(c: dict[str, int]) -> None:
     assert {pick.name: c[f"PICK_{pick.name}"] for pick in Pick} == {pick.name: pick.value for pick in Pick}
     assert c["FLOW_BEGUN"] == layout.FLOW_BEGUN
+    assert c["BERTHS"] == layout.BERTHS
     assert c["FLOW_RELEASED"] == layout.FLOW_RELEASED
     assert c["FLOW_RETRANSMITTED"] == layout.FLOW_RETRANSMITTED
 
@@ -154,6 +167,19 @@ def test_a_live_connection(
         flags=("I", flags),
     )
     assert layout.unpack_followed(raw) == (live, has_begun, seat)
+    berths = [
+        laid_out(
+            c,
+            "berth",
+            claims=("I", 1),
+            cookie=("Q", cookie),
+            followed=(f"{layout.FOLLOWED_BYTES}s", raw),
+        )
+        for cookie in (0, 7, others + 1)
+    ]
+    assert list(layout.unpack_berths(b"".join(berths))) == [
+        (cookie, (live, has_begun, seat)) for cookie in (7, others + 1)
+    ]
 
 
 @given(

@@ -9,6 +9,7 @@ import pytest
 
 from meshtrio.intercept import bpf
 from meshtrio.intercept.attachment import CgroupHooks
+from meshtrio.intercept.direct_layout import SERVICE_BYTES, ServiceWords
 from meshtrio.intercept.kernel import PER_NETNS, Kernel, KernelRefused
 from meshtrio.intercept.layout import LAYOUT_VERSION
 from meshtrio.intercept.object import CompiledObject
@@ -66,14 +67,14 @@ def test_what_is_held_goes_when_it_is_closed(compiled: CompiledObject) -> None:
 
 def test_pins_are_found_again_with_all_that_is_in_them(compiled: CompiledObject, bpffs: Path) -> None:
     first = loaded(compiled, bpffs / "mesh")
-    bpf.update(first.maps["services"], bytes(18), struct.pack("<Q", 7))
+    bpf.update(first.maps["services"], bytes(18), ServiceWords(7).pack())
     ids = map_ids(first)
     first.close()
     assert all(exists(one) for one in ids.values()), "pinned, so they live on"
     second = loaded(compiled, bpffs / "mesh")
     assert second.adopted
     assert map_ids(second) == ids
-    assert bpf.look_up(second.maps["services"], bytes(18), 8) == struct.pack("<Q", 7)
+    assert bpf.look_up(second.maps["services"], bytes(18), SERVICE_BYTES) == ServiceWords(7).pack()
     second.close()
 
 
