@@ -6,13 +6,11 @@ import datetime
 import os
 import platform
 import re
-import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 
 import msgspec
 from rich.console import Console
@@ -29,6 +27,7 @@ from tests.bench.mtls import MutualHAProxy
 from tests.bench.mtls_mesh import MutualMeshtrio
 from tests.bench.nginx_stream import MutualNginx, RedirectedNginx
 from tests.bench.peer import HAProxy, Peer, RedirectedHAProxy, Unmeshed
+from tests.bench.process import end_on_sigterm
 from tests.bench.sample import Machine, Run, Sample
 from tests.bench.scenario import ALL_NAMES, IDLE, SCENARIOS, rounds_of
 from tests.bench.turn import order, under_load, wait_for_quiet, when_idle
@@ -68,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.realtime:
         # All that is started inherits it. The lowest priority is above every ordinary process.
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
-    signal.signal(signal.SIGTERM, _end)
+    end_on_sigterm()
     # Files, sockets and logs of all that is started; gone at the end, however it ends.
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
         folder = Path(name)
@@ -240,11 +239,6 @@ def _show(run: Run, out: Console) -> None:
     for doubt in doubts:
         out.print(f"in doubt: {doubt}", markup=False)
     out.print("The machine was too noisy for those." if doubts else "The machine was quiet enough.")
-
-
-def _end(signal_number: int, frame: FrameType | None) -> None:
-    # As an exception, so that every block ends what it began.
-    raise SystemExit(128 + signal_number)
 
 
 if __name__ == "__main__":

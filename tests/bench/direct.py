@@ -24,6 +24,7 @@ from meshtrio.intercept.direct_maps import DirectMaps
 from meshtrio.intercept.kernel import open_kernel
 from meshtrio.intercept.udp_maps import UdpMaps
 from tests.bench import datagrams, direct_slots
+from tests.bench.process import end_on_sigterm
 from tests.bpf.pod import HERE, VIP, Pod, pod_in
 from tests.support.namespace import Namespace
 
@@ -115,6 +116,7 @@ def picks() -> None:
 
 
 if __name__ == "__main__":
+    end_on_sigterm()
     if len(sys.argv) > 1:
         rounds, wanted = int(sys.argv[1]), sys.argv[2:] or list(direct_slots.LOADS)
         direct_slots.compare(rounds, [name for name in wanted if name != "udp"])

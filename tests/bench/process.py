@@ -11,6 +11,7 @@ import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -77,6 +78,15 @@ def running(
             process.wait()
         if process.stdout is not None:
             process.stdout.close()
+
+
+def end_on_sigterm() -> None:
+    """Leave all blocks when this process is asked to end, so that nothing of the bench stays behind."""
+    signal.signal(signal.SIGTERM, _end)
+
+
+def _end(signal_number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + signal_number)
 
 
 def free_ports(count: int) -> list[int]:
