@@ -196,15 +196,10 @@ static __always_inline void direct_ends(struct bpf_sock_ops *ctx, __u64 cookie, 
 }
 
 /* Follow a direct connection: at its begin, when it stands, and at its end, each once. */
-static __always_inline void direct_changes(struct bpf_sock_ops *ctx)
+static __always_inline void direct_changes(struct bpf_sock_ops *ctx, __u64 cookie, struct followed *followed)
 {
-	__u64 cookie = bpf_get_socket_cookie(ctx);
-	struct followed *followed = followed_of(cookie);
 	struct member *member;
 
-	/* Not direct; or the agent has said already how it ended, for our hooks were gone for a while. */
-	if (!followed)
-		return;
 	if (ctx->op == BPF_SOCK_OPS_STATE_CB && ctx->args[1] == BPF_TCP_FIN_WAIT2) {
 		followed->fin_wait2 = ctx->bytes_received;
 		return;

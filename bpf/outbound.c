@@ -153,6 +153,8 @@ static __always_inline enum reason outbound(struct bpf_sock_addr *ctx, const str
 		*member = slot.member;
 		follow(ctx, to, w, &slot);
 	} else if (w && (why == REDIRECTED || why == RESOLVED_BY_US)) {
+		if (ctx->type == SOCK_STREAM)
+			unfollow(ctx);
 		struct flow *flow = flows.sk_storage_get(ctx->sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 		if (flow) {
 			flow->netns = w->netns;

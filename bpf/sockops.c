@@ -16,8 +16,10 @@ int sockops(struct bpf_sock_ops *ctx)
 	int stands = ctx->op == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB;
 	int changed = ctx->op == BPF_SOCK_OPS_STATE_CB;
 	int failed = changed && ctx->args[0] == BPF_TCP_SYN_SENT && ctx->args[1] == BPF_TCP_CLOSE;
+	struct followed *direct;
 	struct bpf_sock *sk;
 	struct flow *flow;
+	__u64 cookie;
 
 	/* Of the changes of a state two matter (direct.c); for the others a connection should not pay. */
 	if (!connecting && !stands &&
@@ -26,12 +28,17 @@ int sockops(struct bpf_sock_ops *ctx)
 	sk = ctx->sk;
 	if (!sk)
 		return 1;
-	flow = flows.sk_storage_get(sk, 0, 0);
-	if (!flow) {
-		direct_changes(ctx);
+	/* First, for it costs least. No socket has both, for each connect takes back what the last one left. */
+	cookie = bpf_get_socket_cookie(ctx);
+	direct = followed_of(cookie);
+	if (direct) {
+		direct_changes(ctx, cookie, direct);
 		return 1;
 	}
 	if (!connecting && !failed)
+		return 1;
+	flow = flows.sk_storage_get(sk, 0, 0);
+	if (!flow)
 		return 1;
 	struct place place = { .netns = flow->netns,
 			       .door = bpf_htons((__u16)bpf_ntohl(ctx->remote_port)) };
