@@ -47,6 +47,8 @@ int connect6(struct bpf_sock_addr *ctx)
 	six(ctx, &to);
 	int mapped = is_mapped(&to);
 	struct ways ways = mapped ? ways_v4(w) : ways_v6(w);
+	/* Else the verifier follows both families apart to the end. */
+	mapped = unfollowed(ctx, &to, mapped);
 	enum reason why = dials(ctx, &to, w, ways, &member);
 	__be16 door = ours(why, ways);
 	if (is_direct(why)) {

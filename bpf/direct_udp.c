@@ -116,7 +116,6 @@ static __always_inline int udp_member(struct bpf_sock_addr *ctx, const struct ad
 static __always_inline enum reason datagram(struct bpf_sock_addr *ctx, const struct addr *to,
 					    const struct workload *w, struct addr *member)
 {
-	struct prefix network = { .bits = 128 };
 	struct addr address = *to;
 	struct service *service = udp_services.lookup(&address);
 	struct flow *flow;
@@ -124,12 +123,11 @@ static __always_inline enum reason datagram(struct bpf_sock_addr *ctx, const str
 
 	if (!service || !is_udp(ctx))
 		return LEFT_NOT_TCP;
-	__builtin_memcpy(network.ip, to->ip, 16);
 	if (w && w->id)
 		facts |= FACT_CONFIG;
 	if (is_our_mark(ctx->sk->mark))
 		facts |= FACT_OURS;
-	if (port_excluded(EXCLUDED_OUTBOUND, bpf_ntohs(to->port)) || excluded_networks.lookup(&network))
+	if (is_excluded(to))
 		facts |= FACT_EXCLUDED;
 	if (service->slots)
 		facts |= FACT_DIRECT;

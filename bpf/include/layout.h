@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#define LAYOUT_VERSION 10
+#define LAYOUT_VERSION 11
 #define HEARTBEAT_STALE_NS 3000000000ULL
 #define BEAT_OF_DOORS 0		/* slots of `heartbeat`: who serves the doors, */
 #define BEAT_OF_RESOLVER 1	/* and who answers queries for names */

@@ -91,6 +91,9 @@ BPF_TABLE("lru_hash", struct udp_key, struct addr, udp_sources, 65536);
 BPF_TABLE("hash", __u32, __u8, excluded_ports, 4096);
 BPF_F_TABLE("lpm_trie", struct prefix, __u8, excluded_networks, 4096, 1 /* BPF_F_NO_PREALLOC */);
 
+/* [0]: whether there is any destination in these two. Mostly there is none, and then no connect looks. */
+BPF_ARRAY(excluding, __u32, 1);
+
 /* Cookie of a UDP socket that asked for names -> which resolver it meant. Our resolver finds the
  * cookie by the query's source (sock_diag); the port is not chosen yet when a socket connects. LRU:
  * what is wanted is seconds old. If an entry goes all the same, `last_asked` is the next best. */

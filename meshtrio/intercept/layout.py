@@ -10,7 +10,7 @@ import msgspec
 
 from meshtrio.address import Address
 
-LAYOUT_VERSION = 10
+LAYOUT_VERSION = 11
 HEARTBEAT_STALE_S = 3.0
 BEAT_OF_DOORS = 0
 BEAT_OF_RESOLVER = 1

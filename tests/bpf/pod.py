@@ -19,6 +19,7 @@ from meshtrio.address import Address
 from meshtrio.intercept import bpf, tables
 from meshtrio.intercept.attachment import CgroupHooks, NetnsHook
 from meshtrio.intercept.doors import Doors, open_doors
+from meshtrio.intercept.exclusions import look
 from meshtrio.intercept.kernel import Kernel
 from meshtrio.intercept.layout import (
     LISTENER_BYTES,
@@ -120,6 +121,16 @@ class Pod:
             yield
         finally:
             bpf.delete(self.kernel.maps[name], key)
+
+    @contextlib.contextmanager
+    def excluded(self, name: str, key: bytes) -> Iterator[None]:
+        """Have a port or a network excluded for as long as the block lasts."""
+        look(self.kernel, outbound=True)
+        try:
+            with self.entry(name, key, b"\1"):
+                yield
+        finally:
+            look(self.kernel, outbound=False)
 
 
 def waiting(listener: socket.socket, patience_s: float = 3.0) -> bool:

@@ -73,14 +73,14 @@ def test_a_service_on_loopback_is_caught(pod: Pod, host: str) -> None:
 def test_an_excluded_network_is_left_alone(pod: Pod, host: str) -> None:
     ip = Address.of(host, 0).ip
     bits = 96 + 16 if ip.startswith(V4_PREFIX) else 32
-    with pod.entry("excluded_networks", prefix(bits, ip), b"\1"):
+    with pod.excluded("excluded_networks", prefix(bits, ip)):
         passes(pod, host, Reason.LEFT_EXCLUDED)
         pod.dial(VIP if ":" not in host else VIP6)
         assert pod.counted() == {Reason.REDIRECTED: 1}, "the network excludes no more than itself"
 
 
 def test_all_of_ipv4_can_be_excluded_without_ipv6(pod: Pod) -> None:
-    with pod.entry("excluded_networks", prefix(96, V4_PREFIX + bytes(4)), b"\1"):
+    with pod.excluded("excluded_networks", prefix(96, V4_PREFIX + bytes(4))):
         passes(pod, HERE, Reason.LEFT_EXCLUDED)
         pod.dial(HERE6)
         assert pod.counted() == {Reason.REDIRECTED: 1}
@@ -89,7 +89,7 @@ def test_all_of_ipv4_can_be_excluded_without_ipv6(pod: Pod) -> None:
 def test_an_excluded_port_is_left_alone(pod: Pod) -> None:
     with pod.space.bound("", 0) as there:
         port = there.getsockname()[1]
-        with pod.entry("excluded_ports", excluded_port_key(EXCLUDED_OUTBOUND, port), b"\1"):
+        with pod.excluded("excluded_ports", excluded_port_key(EXCLUDED_OUTBOUND, port)):
             for host in (HERE, HERE6):
                 mine, peer = pod.dial(host, port)
                 assert accept(there) == (mine, peer)
@@ -97,7 +97,7 @@ def test_an_excluded_port_is_left_alone(pod: Pod) -> None:
 
 
 def test_a_port_excluded_for_inbound_is_still_caught_outbound(pod: Pod) -> None:
-    with pod.entry("excluded_ports", excluded_port_key(EXCLUDED_INBOUND, 80), b"\1"):
+    with pod.excluded("excluded_ports", excluded_port_key(EXCLUDED_INBOUND, 80)):
         pod.dial(VIP, 80)
     assert pod.counted() == {Reason.REDIRECTED: 1}
 

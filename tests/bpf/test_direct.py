@@ -155,7 +155,7 @@ def test_a_workload_that_is_to_be_relayed_is_sent_to_the_worker_and_back_as_befo
 def test_an_excluded_port_is_left_alone(direct: Direct) -> None:
     direct.serve([0])
     direct.pod.describe(closed=True)
-    with direct.pod.entry("excluded_ports", excluded_port_key(EXCLUDED_OUTBOUND, PORT), b"\1"):
+    with direct.pod.excluded("excluded_ports", excluded_port_key(EXCLUDED_OUTBOUND, PORT)):
         with pytest.raises(Failed):
             direct.pod.app.do("lone = tcp(host); lone.settimeout(0.2); lone.connect((host, 80))", host=VIP)
         assert direct.pod.counted() == {Reason.LEFT_EXCLUDED: 1}

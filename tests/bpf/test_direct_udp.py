@@ -195,9 +195,9 @@ def left_alone(udp: Datagrams, reason: Reason) -> None:
 
 def test_what_is_excluded_is_left_alone(udp: Datagrams) -> None:
     udp.serve(VIP, [0])
-    with udp.pod.entry("excluded_ports", excluded_port_key(EXCLUDED_OUTBOUND, PORT), b"\1"):
+    with udp.pod.excluded("excluded_ports", excluded_port_key(EXCLUDED_OUTBOUND, PORT)):
         left_alone(udp, Reason.LEFT_EXCLUDED)
-    with udp.pod.entry("excluded_networks", prefix(128, Address.of(VIP, 0).ip), b"\1"):
+    with udp.pod.excluded("excluded_networks", prefix(128, Address.of(VIP, 0).ip)):
         left_alone(udp, Reason.LEFT_EXCLUDED)
     assert udp.ask("one", VIP) == 0
 

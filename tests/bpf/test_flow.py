@@ -150,7 +150,7 @@ def test_a_second_connect_that_is_left_alone_forgets_the_first(pod: Pod) -> None
     pod.at_door()
     with pod.space.bound("", 0) as there:
         port = there.getsockname()[1]
-        with pod.entry("excluded_ports", excluded_port_key(EXCLUDED_OUTBOUND, port), b"\1"):
+        with pod.excluded("excluded_ports", excluded_port_key(EXCLUDED_OUTBOUND, port)):
             said = pod.app.do(
                 f"{DISCONNECT}; kept.connect((host, port)); said = ends(kept)", host=HERE, port=port
             )

@@ -180,7 +180,7 @@ def test_an_answer_that_comes_after_the_resolver_was_lost_still_fits(names: Name
 
 def test_an_answer_that_is_waited_for_fits_though_somebody_else_was_asked_meanwhile(names: Names) -> None:
     names.ours.stop()
-    with names.pod.entry("excluded_networks", prefix(128, Address.of(HERE, 0).ip), b"\1"):
+    with names.pod.excluded("excluded_networks", prefix(128, Address.of(HERE, 0).ip)):
         said = names.pod.app.do(
             "one = udp(vip); send(one, vip, 'sendto'); send(one, host, 'sendto'); said = heard(one)",
             vip=VIP,
@@ -223,16 +223,16 @@ def test_a_socket_bound_to_a_device_asks_whom_it_wants(names: Names) -> None:
 @pytest.mark.parametrize("host", HOSTS)
 def test_an_excluded_network_is_left_alone(names: Names, host: str) -> None:
     ip = Address.of(host, 0).ip
-    with names.pod.entry("excluded_networks", prefix(128, ip), b"\1"):
+    with names.pod.excluded("excluded_networks", prefix(128, ip)):
         names.left_alone(Reason.LEFT_EXCLUDED, host)
     assert names.ask(host) == OURS
 
 
 def test_an_excluded_port_is_left_alone(names: Names) -> None:
-    with names.pod.entry("excluded_ports", excluded_port_key(EXCLUDED_OUTBOUND, 53), b"\1"):
+    with names.pod.excluded("excluded_ports", excluded_port_key(EXCLUDED_OUTBOUND, 53)):
         names.left_alone(Reason.LEFT_EXCLUDED, *HOSTS)
         assert names.ask_tcp(HERE) == REAL
-    with names.pod.entry("excluded_ports", excluded_port_key(EXCLUDED_INBOUND, 53), b"\1"):
+    with names.pod.excluded("excluded_ports", excluded_port_key(EXCLUDED_INBOUND, 53)):
         assert names.ask(HERE) == OURS
 
 

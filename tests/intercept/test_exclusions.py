@@ -1,6 +1,7 @@
 """World. What is never caught: the kernel's own maps, asked as the hooks ask them."""
 
 import ipaddress
+import struct
 import threading
 from collections.abc import Iterator
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from meshtrio.address import Address
 from meshtrio.config.schema import Config, Exclude
 from meshtrio.intercept import bpf
-from meshtrio.intercept.exclusions import exclude
+from meshtrio.intercept.exclusions import exclude, look
 from meshtrio.intercept.kernel import Kernel
 from meshtrio.intercept.layout import EXCLUDED_INBOUND, EXCLUDED_OUTBOUND, excluded_port_key, prefix
 
@@ -34,6 +35,7 @@ def as_before(kernel: Kernel) -> Iterator[None]:
     for name, key_bytes in (("excluded_ports", 4), ("excluded_networks", 20)):
         for key in list(bpf.keys(kernel.maps[name], key_bytes)):
             bpf.delete(kernel.maps[name], key)
+    look(kernel, outbound=False)
 
 
 def ports(kernel: Kernel) -> set[bytes]:
@@ -52,6 +54,24 @@ def test_ports_are_those_of_the_configuration_and_our_own(kernel: Kernel) -> Non
     assert ports(kernel) == wanted
     exclude(kernel, excluding(inbound_ports=()))
     assert ports(kernel) == {excluded_port_key(EXCLUDED_INBOUND, port) for port in DOORS}
+
+
+@pytest.mark.parametrize(
+    ("what", "looks"),
+    [
+        ({}, False),
+        ({"inbound_ports": (22,)}, False),
+        ({"outbound_ports": (25,)}, True),
+        ({"outbound_cidrs": ("10.0.0.0/8",)}, True),
+    ],
+)
+def test_connects_look_only_where_there_is_something_for_them(
+    kernel: Kernel, what: dict[str, tuple[object, ...]], *, looks: bool
+) -> None:
+    for before in ({}, {"outbound_ports": (443,)}):
+        exclude(kernel, excluding(**before))
+        exclude(kernel, excluding(**what))
+        assert bpf.look_up(kernel.maps["excluding"], bytes(4), 4) == struct.pack("<I", looks)
 
 
 def test_networks_follow_the_configuration(kernel: Kernel) -> None:
