@@ -107,10 +107,10 @@ class Direct:
 
 
 @contextlib.contextmanager
-def all_berths_taken(pod: Pod) -> Iterator[None]:
-    """Let all berths be others' while the block lasts."""
+def berths_taken(pod: Pod, step: int = 1) -> Iterator[None]:
+    """Let all berths be others' while the block lasts, or each so manieth."""
     berths = pod.kernel.maps["direct_berths"]
-    keys = [struct.pack("<I", at) for at in range(BERTHS)]
+    keys = [struct.pack("<I", at) for at in range(0, BERTHS, step)]
     bpf.update_many(berths, keys, struct.pack("<I4xQ", 1, NOBODY).ljust(BERTH_BYTES, b"\0"))
     try:
         yield

@@ -1,6 +1,9 @@
 """World. Where direct connections are kept: in berths, beside them if those are others'; never in both."""
 
+import contextlib
+import os
 import struct
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -9,8 +12,25 @@ from meshtrio.address import Address
 from meshtrio.intercept import bpf, bpf_entries
 from meshtrio.intercept.direct_layout import BERTH_BYTES, BERTHS
 from meshtrio.intercept.layout import Reason
-from tests.bpf.direct import PORT, Direct, all_berths_taken, direct_in, soon
+from tests.bpf.direct import PORT, Direct, berths_taken, direct_in, soon
 from tests.bpf.pod import HERE, VIP, WORKLOAD, Pod, accept
+
+CROWD = """
+kids = []
+for number in range(processes):
+    kid = os.fork()
+    if not kid:
+        os.sched_setaffinity(0, {processors[number % len(processors)]})
+        for _ in range(rounds):
+            dials = [dial(host, 80) for _ in range(5)]
+            ok = all(one.recv(1) == b"" and one.getpeername()[0] == host for one in dials)
+            for one in dials: one.close()
+            if not ok: os._exit(1)
+        os._exit(0)
+    kids.append(kid)
+said = [os.waitpid(kid, 0)[1] for kid in kids]
+"""
+"""Processes that dial five times at a time, on all processors."""
 
 pytestmark = [pytest.mark.world, pytest.mark.kernel]
 
@@ -75,7 +95,7 @@ def test_sockets_of_one_berth_are_two_connections(direct: Direct) -> None:
 
 
 def test_who_finds_its_berth_free_the_second_time_is_not_beside_it_any_more(direct: Direct) -> None:
-    with all_berths_taken(direct.pod):
+    with berths_taken(direct.pod):
         nowhere = Address.of("203.0.113.7", 80)
         direct.maps.put(direct.vip, direct.maps.standing[direct.vip].pick, [nowhere])
         direct.pod.app.do("kept = tcp(host)\ntry: kept.connect((host, 80))\nexcept OSError: pass", host=VIP)
@@ -109,3 +129,32 @@ def test_what_is_lost_leaves_its_berth_to_others(direct: Direct) -> None:
     assert len(direct.maps.lose(WORKLOAD)) == 1
     assert (direct.followed(), claims(direct), direct.active()) == ([0, 0], 0, [0, 0])
     assert direct.pod.counted() == {Reason.DIRECT: 1}
+
+
+def test_many_at_once_are_counted_exactly(direct: Direct) -> None:
+    """Half of them find their berths taken."""
+    ended = threading.Event()
+    door = direct.doors[0]
+
+    def serve() -> None:
+        door.settimeout(0.1)
+        while not ended.is_set():
+            with contextlib.suppress(TimeoutError):
+                door.accept()[0].close()
+
+    server = threading.Thread(target=serve)
+    server.start()
+    with berths_taken(direct.pod, 2):
+        try:
+            words = {"processes": 6, "rounds": 100, "processors": sorted(os.sched_getaffinity(0))}
+            assert direct.pod.app.do(CROWD, host=VIP, **words) == [0] * 6
+            assert direct.at_rest()
+        finally:
+            ended.set()
+            server.join()
+        assert soon(lambda: direct.followed() == [0, 0])
+        assert (claims(direct), crowd(direct)) == (BERTHS // 2, bytes(8))
+    carried = direct.carried(0)
+    assert carried
+    assert (carried.connections, carried.established, carried.failed) == (3000, 3000, 0)
+    assert len(direct.maps.ended(5000)) == 3000

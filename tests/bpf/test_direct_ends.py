@@ -16,7 +16,7 @@ from meshtrio.intercept.direct_layout import ENDED_BYTES, Pick
 from meshtrio.intercept.kernel import Kernel
 from meshtrio.intercept.layout import Reason
 from tests.bpf.app import Failed
-from tests.bpf.direct import PORT, Direct, all_berths_taken, direct_in, soon
+from tests.bpf.direct import PORT, Direct, berths_taken, direct_in, soon
 from tests.bpf.pod import HERE, HERE6, VIP, VIP6, WORKLOAD, Pod, pod_in
 from tests.support.namespace import Namespace
 
@@ -31,7 +31,7 @@ ABORT = struct.pack("ii", 1, 0)
 def direct(pod: Pod, request: pytest.FixtureRequest) -> Iterator[Direct]:
     vip, is_crowded = request.param
     with (
-        all_berths_taken(pod) if is_crowded else contextlib.nullcontext(),
+        berths_taken(pod) if is_crowded else contextlib.nullcontext(),
         direct_in(pod, vip, [HERE6 if ":" in vip else HERE] * 2) as made,
     ):
         made.serve([0])
@@ -314,7 +314,7 @@ def test_what_cannot_be_followed_is_carried(kernel: Kernel) -> None:
         with (
             Namespace() as space,
             pod_in(other, space) as pod,
-            all_berths_taken(pod),
+            berths_taken(pod),
             direct_in(pod, VIP, [HERE]) as direct,
         ):
             direct.serve([0])

@@ -7,7 +7,7 @@ import pytest
 
 from meshtrio.address import Address
 from meshtrio.intercept.direct_layout import Carried, Pick
-from tests.bpf.direct import Direct, all_berths_taken, direct_in
+from tests.bpf.direct import Direct, berths_taken, direct_in
 from tests.bpf.pod import HERE, VIP, WORKLOAD, Pod, accept
 
 pytestmark = [pytest.mark.world, pytest.mark.kernel]
@@ -24,7 +24,7 @@ except OSError as failed: said = errno.errorcode[failed.errno]
 def unreachable(pod: Pod, request: pytest.FixtureRequest) -> Iterator[Direct]:
     """Have a service to whose member there is no way, so that connects fail before they begin."""
     with (
-        all_berths_taken(pod) if request.param else contextlib.nullcontext(),
+        berths_taken(pod) if request.param else contextlib.nullcontext(),
         direct_in(pod, VIP, [HERE]) as made,
     ):
         made.maps.put(made.vip, Pick.TURNS, [MEMBER])
