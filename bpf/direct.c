@@ -118,12 +118,13 @@ static __always_inline void unfollow(struct bpf_sock_addr *ctx)
 static __always_inline void direct_begins(struct bpf_sock_ops *ctx, struct followed *followed,
 					  struct member *member)
 {
-	source_of(ctx, &followed->live.source);
-	followed->live.began = bpf_ktime_get_ns();
+	/* At once, for the seat may be taken back at any moment. */
 	if (member) {
 		__sync_fetch_and_add(&member->connections, 1);
 		__sync_fetch_and_add(&member->active, 1);
 	}
+	source_of(ctx, &followed->live.source);
+	followed->live.began = bpf_ktime_get_ns();
 	followed->flags = FLOW_BEGUN;
 	bpf_sock_ops_cb_flags_set(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
 }

@@ -52,8 +52,8 @@ class DirectSeats:
         self._fresh = max(taken, default=-1) + 1
         """From this one on nobody has had any."""
         self._free = deque(filterfalse(taken.__contains__, range(self._fresh)))
-        """The one that is free for longest is given first: a hook that has looked at its holder just before
-        it was taken back has long gone on."""
+        """They are given when no fresh one is left, and who is free for longest first: a hook that has looked
+        at the holder just before a seat was taken back, and then counts, has long done so."""
 
     def give(self, role: Role) -> tuple[Seat, bool]:
         """Return the seat of a member, and whether it is new: nothing is counted. NoRoom if none is free."""
@@ -61,22 +61,27 @@ class DirectSeats:
         seat = self._seat(key)
         if seat is not None:
             return seat, False
-        index = self._free[0] if self._free else self._fresh
+        is_fresh, index = True, self._fresh
         raw = bpf.look_up(self._members, struct.pack("<I", index), MEMBER_BYTES)
+        if raw is None and self._free:
+            is_fresh, index = False, self._free[0]
+            raw = bpf.look_up(self._members, struct.pack("<I", index), MEMBER_BYTES)
         if raw is None:
             raise NoRoom("direct_members")
         holder, _ = Carried.unpack(raw)
         seat = Seat(index, holder)
+        # Such a hook may have counted there since.
+        bpf.update(self._members, seat.key, Carried().pack(holder))
         try:
             bpf.update(self._seats, key, seat.pack())
         except OSError as full:
             if full.errno in (errno.E2BIG, errno.ENOMEM):
                 raise NoRoom("direct_seats") from full
             raise
-        if self._free:
-            self._free.popleft()
-        else:
+        if is_fresh:
             self._fresh += 1
+        else:
+            self._free.popleft()
         return seat, True
 
     def roles(self) -> Iterator[Role]:

@@ -6,7 +6,7 @@ import pytest
 
 from meshtrio.address import Address
 from meshtrio.intercept import bpf
-from meshtrio.intercept.direct_layout import SERVICE_BYTES, Carried, Pick, ServiceWords
+from meshtrio.intercept.direct_layout import SERVICE_BYTES, Carried, Pick, Seat, ServiceWords, member_key
 from meshtrio.intercept.direct_seats import DirectSeats
 from tests.bpf.direct import PORT, Direct, direct_in
 from tests.bpf.pod import HERE, VIP, WORKLOAD, Pod
@@ -37,8 +37,9 @@ def pass_on(direct: Direct, seats: DirectSeats) -> None:
     role = direct.vip, direct.members[0]
     before, _ = seats.give(role)
     seats.take_back(role)
-    after, _ = seats.give(OTHER)
-    assert after.index == before.index
+    after = Seat(before.index, before.holder + 1)
+    bpf.update(direct.pod.kernel.maps["direct_seats"], member_key(*OTHER), after.pack())
+    assert seats.carried(OTHER) == Carried()
 
 
 def test_a_connection_does_not_count_for_who_has_its_member_s_seat_now(

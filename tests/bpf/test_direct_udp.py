@@ -257,14 +257,6 @@ def test_names_come_first_and_without_our_resolver_its_service_is_picked_for(udp
         assert udp.pod.counted() == {Reason.OPEN_NO_RESOLVER: 1, Reason.UDP_DIRECT: 1}
 
 
-def test_a_flow_does_not_stay_because_another_has_its_member_s_seat(udp: Datagrams) -> None:
-    udp.serve(VIP, [0, 1])
-    left = udp.ask("one", VIP)
-    udp.serve(VIP, [1 - left])
-    udp.serve(OTHER, [left])
-    assert udp.ask("one", VIP) == 1 - left
-
-
 def test_a_socket_that_connects_again_forgets_where_it_was(udp: Datagrams) -> None:
     udp.serve(VIP, [0])
     host, port = udp.members[0].host, udp.members[0].port
