@@ -25,6 +25,7 @@ enum { BIO_FLAGS_READ = 0x01, BIO_FLAGS_SHOULD_RETRY = 0x08, BIO_TYPE_SOURCE_SIN
 	DO(int, SSL_get_error, (const SSL *, int))                                   \
 	DO(void, SSL_set_bio, (SSL *, BIO *, BIO *))                                 \
 	DO(void, ERR_clear_error, (void))                                            \
+	DO(unsigned long, ERR_peek_error, (void))                                    \
 	DO(unsigned long, ERR_peek_last_error, (void))                               \
 	DO(const char *, ERR_reason_error_string, (unsigned long))                   \
 	DO(int, BIO_get_new_index, (void))                                           \
@@ -55,6 +56,16 @@ static struct {
 	char *bytes;
 	size_t size, room;
 } out;
+
+/*
+ * Make sure that the thread's queue of errors is empty, as SSL_get_error(3) wants it before each call: others use it,
+ * too. To look is cheaper than to empty it.
+ */
+static inline void forget_errors(void)
+{
+	if (openssl.ERR_peek_error())
+		openssl.ERR_clear_error();
+}
 
 /* OpenSSL's words for what just failed; afterwards its queue of errors is empty, as others want it to be. */
 static const char *why_it_failed(void)

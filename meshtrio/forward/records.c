@@ -67,8 +67,7 @@ static size_t decrypt(Records *self, char *buffer, size_t room)
 	size_t filled = 0;
 
 	while (in.at < in.size && filled < room) {
-		/* SSL_get_error looks at the thread's queue of errors, which others use, too. */
-		openssl.ERR_clear_error();
+		forget_errors();
 		int got = openssl.SSL_read(self->ssl, buffer + filled, (int)(room - filled));
 		if (got > 0) {
 			filled += (size_t)got;
@@ -241,7 +240,7 @@ static Py_ssize_t give(Records *self, const char *chunk, size_t size)
 		return -1;
 	}
 	for (size_t at = 0; at < size;) {
-		openssl.ERR_clear_error();
+		forget_errors();
 		int put = openssl.SSL_write(self->ssl, chunk + at, (int)Py_MIN(size - at, INT_MAX));
 		if (put <= 0) {
 			out.size = 0;
@@ -384,7 +383,7 @@ static PyObject *records_say_goodbye(Records *self, PyObject *unused)
 	(void)unused;
 	if (!is_made(self))
 		return NULL;
-	openssl.ERR_clear_error();
+	forget_errors();
 	if (openssl.SSL_shutdown(self->ssl) < 0) {
 		out.size = 0;
 		PyErr_SetString(PyExc_ConnectionResetError, why_it_failed());
