@@ -278,26 +278,46 @@ static int is_made(const Records *self)
 	return self->ssl != NULL;
 }
 
-/* Read `count` arguments: a buffer to write into, then numbers of at least 0. -1: an exception is set. */
-static int read_arguments(Records *self, PyObject *const *args, Py_ssize_t given, Py_ssize_t count,
-			  Py_buffer *buffer, Py_ssize_t *numbers)
+/* Read a number of at least 0. -1: an exception is set. */
+static Py_ssize_t number_in(PyObject *argument)
+{
+	Py_ssize_t number = PyLong_AsSsize_t(argument);
+
+	if (number < 0 && !PyErr_Occurred())
+		PyErr_SetString(PyExc_ValueError, "a negative number");
+	return number;
+}
+
+static int has_arguments(const Records *self, Py_ssize_t given, Py_ssize_t wanted)
 {
 	if (!is_made(self))
-		return -1;
-	if (given != count) {
-		PyErr_Format(PyExc_TypeError, "%zd arguments, not %zd", count, given);
-		return -1;
+		return 0;
+	if (given != wanted)
+		PyErr_Format(PyExc_TypeError, "%zd arguments, not %zd", wanted, given);
+	return given == wanted;
+}
+
+/*
+ * What is carried through the one buffer of a relay goes through the same one each time, so it is kept: to ask for it
+ * and give it back would cost as much as all else that a call does beside OpenSSL and the kernel.
+ */
+static Py_buffer *scratch_in(PyObject *argument)
+{
+	static PyObject *last;
+	static Py_buffer buffer;
+	Py_buffer fresh;
+
+	if (argument == last)
+		return &buffer;
+	if (PyObject_GetBuffer(argument, &fresh, PyBUF_WRITABLE))
+		return NULL;
+	if (last) {
+		PyBuffer_Release(&buffer);
+		Py_DECREF(last);
 	}
-	for (Py_ssize_t at = 1; at < count; at++) {
-		numbers[at - 1] = PyLong_AsSsize_t(args[at]);
-		if (numbers[at - 1] < 0) {
-			if (!PyErr_Occurred())
-				PyErr_SetString(PyExc_ValueError, "a negative number");
-			return -1;
-		}
-	}
-	self->took = 0;
-	return PyObject_GetBuffer(args[0], buffer, PyBUF_WRITABLE);
+	buffer = fresh;
+	last = Py_NewRef(argument);
+	return &buffer;
 }
 
 static PyObject *records_recv_into(Records *self, PyObject *const *args, Py_ssize_t given)
@@ -305,7 +325,8 @@ static PyObject *records_recv_into(Records *self, PyObject *const *args, Py_ssiz
 	Py_ssize_t nbytes, got;
 	Py_buffer buffer;
 
-	if (read_arguments(self, args, given, 2, &buffer, &nbytes))
+	if (!has_arguments(self, given, 2) || (nbytes = number_in(args[1])) < 0 ||
+	    PyObject_GetBuffer(args[0], &buffer, PyBUF_WRITABLE))
 		return NULL;
 	got = receive(self, &buffer, (size_t)nbytes);
 	PyBuffer_Release(&buffer);
@@ -330,44 +351,40 @@ static PyObject *records_send(Records *self, PyObject *const *args, Py_ssize_t g
 	return number_of(put);
 }
 
+/* carry_out(buffer, nbytes, descriptor), as carry_in */
 static PyObject *records_carry_out(Records *self, PyObject *const *args, Py_ssize_t given)
 {
-	Py_ssize_t numbers[2], got, put = -1;
-	Py_buffer buffer;
+	Py_ssize_t nbytes, sink, got, put;
+	Py_buffer *buffer;
 
-	if (read_arguments(self, args, given, 3, &buffer, numbers))
+	self->took = 0;
+	if (!has_arguments(self, given, 3) || (nbytes = number_in(args[1])) < 0 || (sink = number_in(args[2])) < 0 ||
+	    !(buffer = scratch_in(args[0])))
 		return NULL;
-	got = receive(self, &buffer, (size_t)numbers[0]);
-	if (got > 0) {
-		self->took = got;
-		put = send((int)numbers[1], buffer.buf, (size_t)got, MSG_NOSIGNAL);
-		if (put < 0 && (errno == EAGAIN || errno == EINTR))
-			put = 0;
-		else if (put < 0)
-			PyErr_SetFromErrno(PyExc_OSError);
-	} else if (!got) {
+	got = receive(self, buffer, (size_t)nbytes);
+	if (got <= 0)
+		return number_of(got);
+	self->took = got;
+	put = send((int)sink, buffer->buf, (size_t)got, MSG_NOSIGNAL);
+	if (put < 0 && (errno == EAGAIN || errno == EINTR))
 		put = 0;
-	}
-	PyBuffer_Release(&buffer);
-	return number_of(put);
+	return put < 0 ? PyErr_SetFromErrno(PyExc_OSError) : PyLong_FromSsize_t(put);
 }
 
 static PyObject *records_carry_in(Records *self, PyObject *const *args, Py_ssize_t given)
 {
-	Py_ssize_t numbers[2], put;
-	Py_buffer buffer;
+	Py_ssize_t nbytes, source, got;
+	Py_buffer *buffer;
 
-	if (read_arguments(self, args, given, 3, &buffer, numbers))
+	self->took = 0;
+	if (!has_arguments(self, given, 3) || (nbytes = number_in(args[1])) < 0 || (source = number_in(args[2])) < 0 ||
+	    !(buffer = scratch_in(args[0])))
 		return NULL;
-	put = recv((int)numbers[1], buffer.buf, (size_t)Py_MIN(numbers[0], buffer.len), 0);
-	if (put < 0) {
-		PyErr_SetFromErrno(PyExc_OSError);
-	} else if (put > 0) {
-		self->took = put;
-		put = give(self, buffer.buf, (size_t)put);
-	}
-	PyBuffer_Release(&buffer);
-	return number_of(put);
+	got = recv((int)source, buffer->buf, (size_t)Py_MIN(nbytes, buffer->len), 0);
+	if (got < 0)
+		return PyErr_SetFromErrno(PyExc_OSError);
+	self->took = got;
+	return number_of(got ? give(self, buffer->buf, (size_t)got) : 0);
 }
 
 static PyObject *records_flush(Records *self, PyObject *unused)
