@@ -165,6 +165,20 @@ static __always_inline __u64 waking(__u32 state, int let_go, __u64 received)
 	return state == BPF_TCP_SYN_SENT || !(received || let_go) ? BPF_RB_FORCE_WAKEUP : BPF_RB_NO_WAKEUP;
 }
 
+/* Forget a connection that has ended, and add up what it has carried. */
+static __always_inline void settle(__u64 cookie, struct member *member, struct payload carried, __u32 state)
+{
+	/* From here on the entry may be another connection's. */
+	forget(cookie);
+	if (!member)
+		return;
+	__sync_fetch_and_add(&member->active, -1);
+	__sync_fetch_and_add(&member->sent, carried.sent);
+	__sync_fetch_and_add(&member->received, carried.received);
+	if (state == BPF_TCP_SYN_SENT)
+		__sync_fetch_and_add(&member->failed, 1);
+}
+
 static __always_inline void direct_ends(struct bpf_sock_ops *ctx, __u64 cookie, struct followed *followed,
 					struct member *member, __u32 state)
 {
@@ -172,28 +186,22 @@ static __always_inline void direct_ends(struct bpf_sock_ops *ctx, __u64 cookie, 
 	struct payload carried = payload(ctx, followed, state, let_go);
 	struct ended *ended = direct_ended.ringbuf_reserve(sizeof(*ended));
 
-	if (ended) {
-		ended->was = followed->live;
-		ended->cookie = cookie;
-		ended->at = bpf_ktime_get_ns();
-		ended->sent = carried.sent;
-		ended->received = carried.received;
-		ended->state = state;
-		ended->flags = (let_go ? FLOW_RELEASED : 0) | (ctx->total_retrans ? FLOW_RETRANSMITTED : 0);
-	}
-	/* From here on the entry may be another connection's. Before the agent is told, who may look at once. */
-	forget(cookie);
-	if (member) {
-		__sync_fetch_and_add(&member->active, -1);
-		__sync_fetch_and_add(&member->sent, carried.sent);
-		__sync_fetch_and_add(&member->received, carried.received);
-		if (state == BPF_TCP_SYN_SENT)
-			__sync_fetch_and_add(&member->failed, 1);
-	}
-	if (ended)
-		direct_ended.ringbuf_submit(ended, waking(state, let_go, carried.received));
-	else
+	/* Asked once: to the verifier of 5.10 what was reserved could be NULL the next time. */
+	if (!ended) {
+		settle(cookie, member, carried, state);
 		count(FULL_ENDED);
+		return;
+	}
+	ended->was = followed->live;
+	ended->cookie = cookie;
+	ended->at = bpf_ktime_get_ns();
+	ended->sent = carried.sent;
+	ended->received = carried.received;
+	ended->state = state;
+	ended->flags = (let_go ? FLOW_RELEASED : 0) | (ctx->total_retrans ? FLOW_RETRANSMITTED : 0);
+	/* Before the agent is told, who may look at once. */
+	settle(cookie, member, carried, state);
+	direct_ended.ringbuf_submit(ended, waking(state, let_go, carried.received));
 }
 
 /* Follow a direct connection: at its begin, when it stands, and at its end, each once. */
