@@ -27,7 +27,8 @@ static __always_inline __u64 *crowd(void)
  */
 static __always_inline int is_claimed(struct berth *berth)
 {
-	if (berth->cookie)
+	/* Also if the agent has emptied it at the very moment of a try, which leaves less than none: it stays unused. */
+	if (berth->claims)
 		return 0;
 	__sync_fetch_and_add(&berth->claims, 1);
 	if (*(volatile __u32 *)&berth->claims == 1)

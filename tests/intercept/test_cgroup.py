@@ -38,17 +38,9 @@ def test_the_mount_point_is_a_cgroup2() -> None:
     assert not (mount / "cgroup.events").exists(), "the root of the hierarchy"
 
 
-def test_without_cgroup_v2_it_says_how_to_mount_it() -> None:
-    """In a mount namespace of its own, from which the hierarchy is taken away."""
-    script = "\n".join(
-        (
-            "import subprocess",
-            "from meshtrio.intercept import cgroup",
-            "subprocess.run(['umount', '-l', str(cgroup.mount_point())], check=True)",
-            "try: cgroup.mount_point()",
-            "except cgroup.CgroupError as error: print(error)",
-        )
-    )
+def said_elsewhere(*lines: str) -> str:
+    """Run lines in a mount namespace of their own, where they may spoil all; say what they print."""
+    script = "\n".join(("import subprocess", "from meshtrio.intercept import cgroup", *lines))
     done = subprocess.run(
         ["unshare", "-m", sys.executable, "-c", script],
         capture_output=True,
@@ -57,7 +49,16 @@ def test_without_cgroup_v2_it_says_how_to_mount_it() -> None:
         cwd=Path(cgroup.__file__).parents[2],
         timeout=60,
     )
-    assert "cgroup v2 is not mounted; mount it with" in done.stdout
+    return done.stdout
+
+
+def test_without_cgroup_v2_it_says_how_to_mount_it() -> None:
+    told = said_elsewhere(
+        "subprocess.run(['umount', '-l', str(cgroup.mount_point())], check=True)",
+        "try: cgroup.mount_point()",
+        "except cgroup.CgroupError as error: print(error)",
+    )
+    assert "cgroup v2 is not mounted; mount it with" in told
 
 
 def test_create_makes_it_once_and_uses_it_again(group: Path) -> None:
@@ -80,26 +81,14 @@ def test_without_root_create_says_so() -> None:
 
 
 def test_a_mount_that_cannot_be_written_is_not_about_root() -> None:
-    """In a mount namespace of its own, as in a container."""
-    script = "\n".join(
-        (
-            "import subprocess",
-            "from meshtrio.intercept import cgroup",
-            "mount = str(cgroup.mount_point())",
-            "subprocess.run(['mount', '-o', 'remount,bind,ro', mount], check=True)",
-            "try: cgroup.create('mesh_test_ro')",
-            "except cgroup.CgroupError as error: print(error)",
-        )
+    """As in a container."""
+    told = said_elsewhere(
+        "mount = str(cgroup.mount_point())",
+        "subprocess.run(['mount', '-o', 'remount,bind,ro', mount], check=True)",
+        "try: cgroup.create('mesh_test_ro')",
+        "except cgroup.CgroupError as error: print(error)",
     )
-    done = subprocess.run(
-        ["unshare", "-m", sys.executable, "-c", script],
-        capture_output=True,
-        text=True,
-        check=True,
-        cwd=Path(cgroup.__file__).parents[2],
-        timeout=60,
-    )
-    assert done.stdout.endswith(
+    assert told.endswith(
         ": Read-only file system (as in a container without privileges; it must be mounted to be written)\n"
     )
 
