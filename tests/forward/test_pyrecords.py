@@ -4,12 +4,15 @@ import _ssl
 import contextlib
 import ctypes
 import fcntl
+import math
 import os
+import re
 import select
 import socket
 import ssl
 import sys
 import termios
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -17,7 +20,7 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from meshtrio.forward import sealed
+from meshtrio.forward import pyrecords, sealed
 from meshtrio.forward.pyrecords import OWED_BYTES, RECORD_BYTES, Owing
 from meshtrio.forward.sealed import Sealed
 from meshtrio.secure import handshake
@@ -289,3 +292,11 @@ async def test_a_closed_end_touches_no_socket_that_has_its_number_now() -> None:
         with pytest.raises(TimeoutError):
             plain.recv(100)
         assert ours.recv(200) == DATA[:100]
+
+
+def test_both_have_the_same_bounds() -> None:
+    text = Path(pyrecords.__file__).with_name("records.c").read_text()
+    told = dict(re.findall(r"^#define (\w+_BYTES) \(([0-9 *]+)\)", text, re.MULTILINE))
+    assert {name: math.prod(map(int, words.split("*"))) for name, words in told.items()} == {
+        name: getattr(pyrecords, name) for name in ("RECORD_BYTES", "CIPHER_BYTES", "OWED_BYTES")
+    }
