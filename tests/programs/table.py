@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from tests.programs.databases import DATABASES
+from tests.programs.demanding import DEMANDING
 from tests.programs.web import WEB
 from tests.support.programs import Address, Program, Service, Visit
 
@@ -33,4 +34,4 @@ def _iperf3_check(visit: Visit) -> None:
 
 IPERF3 = Program("iperf3", ("iperf3",), _iperf3_service, _iperf3_client, _iperf3_check)
 
-PROGRAMS: list[Program] = [*WEB, *DATABASES, IPERF3]
+PROGRAMS: list[Program] = [*WEB, *DATABASES, IPERF3, *DEMANDING]

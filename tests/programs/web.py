@@ -77,7 +77,8 @@ def _node_service(address: Address, folder: Path) -> Service:
     return Service(["node", "-e", _NODE_SERVER, "--", address[0], str(address[1])])
 
 
-def _nginx(address: Address, folder: Path, *, listen: str, more: str = "") -> Service:
+def nginx(folder: Path, *, listen: str, more: str = "") -> Service:
+    """Serve the files from this folder; `listen` is nginx's word for where and how."""
     _fill(folder)
     folders = "".join(
         f"{kind}_temp_path {folder}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -88,14 +89,14 @@ def _nginx(address: Address, folder: Path, *, listen: str, more: str = "") -> Se
         events {{ worker_connections 4096; }}
         http {{
           access_log off; sendfile on; keepalive_requests 1000000; {folders}
-          server {{ listen {host_text(address[0])}:{address[1]} {listen}; root {folder}; {more} }}
+          server {{ listen {listen}; root {folder}; {more} }}
         }}"""
     )
     return Service(["nginx", "-c", str(folder / "nginx.conf"), "-p", str(folder), "-e", "stderr"])
 
 
 def _nginx_service(address: Address, folder: Path) -> Service:
-    return _nginx(address, folder, listen="reuseport")
+    return nginx(folder, listen=f"{host_text(address[0])}:{address[1]} reuseport")
 
 
 def _nginx_tls_service(address: Address, folder: Path) -> Service:
@@ -103,7 +104,7 @@ def _nginx_tls_service(address: Address, folder: Path) -> Service:
     words += " -days 2 -keyout key -out cert"
     subprocess.run(words.split(), cwd=folder, check=True, capture_output=True)
     more = f"ssl_certificate {folder}/cert; ssl_certificate_key {folder}/key;"
-    return _nginx(address, folder, listen="ssl http2", more=more)
+    return nginx(folder, listen=f"{host_text(address[0])}:{address[1]} ssl http2", more=more)
 
 
 def _curl(address: Address, folder: Path) -> list[str]:
@@ -135,19 +136,20 @@ def _node(address: Address, folder: Path) -> list[str]:
     return ["node", "-e", _NODE_CLIENT, "--", address[0], str(address[1]), str(ROUNDS)]
 
 
-def _same_file(visit: Visit) -> None:
+def same_file(visit: Visit) -> None:
+    """See that the client got the large file."""
     assert hashlib.sha256((visit.folder / "got").read_bytes()).hexdigest() == content_sha256(), "wrong bytes"
 
 
 def _same_file_kept_alive(visit: Visit) -> None:
-    _same_file(visit)
+    same_file(visit)
     connects = [int(line) for line in visit.stdout.split()]
     assert sum(connects) == 1, f"{sum(connects)} connections for {len(connects)} requests, want one"
     assert all((visit.folder / f"small{number}").read_bytes() == b"hello\n" for number in range(ROUNDS))
 
 
 def _same_file_http2(visit: Visit) -> None:
-    _same_file(visit)
+    same_file(visit)
     assert visit.stdout == "2", f"HTTP version {visit.stdout}, want 2"
 
 
@@ -167,7 +169,7 @@ def _node_answers(visit: Visit) -> None:
 
 
 WEB = [
-    Program("curl", ("curl",), _python_service, _curl, _same_file),
+    Program("curl", ("curl",), _python_service, _curl, same_file),
     Program("nginx", ("nginx", "curl"), _nginx_service, _curl_kept_alive, _same_file_kept_alive),
     Program("nginx-tls", ("nginx", "curl", "openssl"), _nginx_tls_service, _curl_tls, _same_file_http2),
     Program("wrk", ("nginx", "wrk"), _nginx_service, _wrk, _no_socket_errors),
