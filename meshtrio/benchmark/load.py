@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 
 MESSAGE = b"m" * 1024
+LARGE_BYTES = 64 * 1024
 CHUNK_BYTES = 1 << 18
 CONNECT_MOST = 6000
 """Each stays in TIME_WAIT for a minute, and there are 28,000 ports."""
@@ -53,18 +54,28 @@ def connect(address: Address, seconds: float) -> Numbers:
     return _per_second(len(whole), now - began) | _percentiles(whole)
 
 
-def roundtrip(address: Address, seconds: float) -> Numbers:
+def roundtrip(address: Address, seconds: float, message: bytes = MESSAGE) -> Numbers:
     """Send 1 KiB and take it back, on one connection, as fast as it comes."""
     trips: list[int] = []
     with dialled(address, b"e") as line:
         began = now = time.perf_counter_ns()
         stop = began + int(seconds * NS)
         while now < stop:
-            line.sendall(MESSAGE)
-            _take(line, len(MESSAGE))
+            line.sendall(message)
+            _take(line, len(message))
             before, now = now, time.perf_counter_ns()
             trips.append(now - before)
     return _per_second(len(trips), now - began) | _percentiles(trips)
+
+
+def roundtrip_small(address: Address, seconds: float) -> Numbers:
+    """Send a byte and take it back, as above."""
+    return roundtrip(address, seconds, b"m")
+
+
+def roundtrip_large(address: Address, seconds: float) -> Numbers:
+    """Send 64 KiB and take them back, as above. The buffers on the way hold as much, so nobody is stuck."""
+    return roundtrip(address, seconds, bytes(LARGE_BYTES))
 
 
 def rate(address: Address, seconds: float, per_second: int = 1000) -> Numbers:
@@ -129,6 +140,26 @@ def down(address: Address, seconds: float) -> Numbers:
         return _volume(arrived, now - began)
 
 
+def both(address: Address, seconds: float) -> Numbers:
+    """Send as much as goes, take it back meanwhile, and count what came back in both directions."""
+    chunk, room, arrived = bytes(CHUNK_BYTES), bytearray(CHUNK_BYTES), 0
+    with dialled(address, b"e") as line:
+        line.setblocking(False)
+        began = now = time.perf_counter_ns()
+        stop = began + int(seconds * NS)
+        while now < stop:
+            readable, writable, _ = select.select((line,), (line,), (), PATIENCE_NS / NS)
+            if readable:
+                got = line.recv_into(room)
+                if not got:
+                    raise ConnectionError("a connection ended in the middle")
+                arrived += got
+            if writable:
+                line.send(chunk)
+            now = time.perf_counter_ns()
+        return _volume(2 * arrived, now - began)
+
+
 def hold(address: Address, connections: int = 1000) -> None:
     """Open connections, each with one byte there and back, and hold them until a line comes."""
     lines = [dialled(address, b"c") for _ in range(connections)]
@@ -140,7 +171,8 @@ def hold(address: Address, connections: int = 1000) -> None:
 
 
 MODES: dict[str, Callable[[Address, float], Numbers]] = {
-    mode.__name__: mode for mode in (connect, roundtrip, rate, up, down)
+    mode.__name__: mode
+    for mode in (connect, roundtrip, roundtrip_small, roundtrip_large, rate, up, down, both)
 }
 
 

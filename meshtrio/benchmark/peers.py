@@ -1,15 +1,16 @@
-"""Shell. Who is measured: nothing in between, the mesh on either rung, and HAProxy behind a redirect.
+"""Shell. Who is measured: nothing in between, the mesh on either rung, and proxies behind a redirect.
 
 Each stands in a network namespace of its own with a server of its own, for the whole run, and leaves nothing.
 """
 
 import contextlib
 import os
+import shlex
 import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
@@ -63,15 +64,15 @@ Peer = Callable[[Ground], AbstractContextManager[Standing]]
 
 
 @contextlib.contextmanager
-def standing(name: str, folder: Path, cores: Cores) -> Iterator[Standing]:
-    """Let a peer stand while the block lasts. ProcessFailed says why it cannot."""
+def standing(name: str, folder: Path, cores: Cores, peer: Peer | None = None) -> Iterator[Standing]:
+    """Let a peer, or the one of PEERS, stand while the block lasts. ProcessFailed says why it cannot."""
     with contextlib.ExitStack() as undo:
         ground = undo.enter_context(_ground(name, folder, cores))
         spot = ground.spot(cores.server, "server")
         words = [sys.executable, "-I", "-S", responder.__file__, files.HOST, str(files.PORT)]
         server = undo.enter_context(running(words, spot, piped=True))
         line_of(server, START_S, spot.log)
-        yield undo.enter_context(PEERS[name](ground))
+        yield undo.enter_context((peer or PEERS[name])(ground))
 
 
 @contextlib.contextmanager
@@ -109,24 +110,42 @@ def agent_on(rung: str, *, direct: bool = False) -> Peer:
 
 @contextlib.contextmanager
 def haproxy(ground: Ground) -> Iterator[Standing]:
-    """Lead callers to HAProxy by an nf_tables redirect, which is how most meshes catch connections."""
-    programs = {name: shutil.which(name, path=BINARIES) for name in ("haproxy", "nft")}
-    for name, path in programs.items():
-        if path is None:
-            raise ProcessFailed(f"{name} is not installed")
-    settings, rules = ground.folder / "haproxy.cfg", ground.folder / "rules.nft"
+    """Lead callers to HAProxy."""
+    program, settings = _found("haproxy"), ground.folder / "haproxy.cfg"
     settings.write_text(files.haproxy())
+    with _redirected(ground, [program, "-db", "-f", str(settings)], None) as stands:
+        yield stands
+
+
+def by_command(command: str) -> Peer:
+    """Return the peer that is a proxy which this command runs, in the folder in which we are.
+
+    It finds in the command where it shall listen, `{port}`, and whom it shall call, `{server}`.
+    """
+    placed = command.replace("{port}", str(files.DOOR)).replace("{server}", f"{files.HOST}:{files.PORT}")
+    return lambda ground: _redirected(ground, shlex.split(placed), Path.cwd())
+
+
+@contextlib.contextmanager
+def _redirected(ground: Ground, command: Sequence[str], folder: Path | None) -> Iterator[Standing]:
+    """Lead callers to a proxy by an nf_tables redirect, which is how most meshes catch connections."""
+    nft, rules = _found("nft"), ground.folder / "rules.nft"
     rules.write_text(files.redirect())
-    spot = ground.spot(ground.cores.proxy, "haproxy")
-    with running([str(programs["haproxy"]), "-db", "-f", str(settings)], spot) as process:
+    spot = ground.spot(ground.cores.proxy, "proxy")
+    with running(command, spot, folder=folder) as process:
         with ground.netns.entered():
-            done = subprocess.run(
-                [str(programs["nft"]), "-f", str(rules)], capture_output=True, text=True, check=False
-            )
+            done = subprocess.run([nft, "-f", str(rules)], capture_output=True, text=True, check=False)
         if done.returncode:
             raise ProcessFailed(f"nft refused the redirect: {' '.join(done.stderr.split())}")
         wait_until(lambda: _is_open(ground.netns, files.DOOR), process, START_S, spot.log)
         yield Standing(ground, (files.VIRTUAL, files.PORT), (process.pid,))
+
+
+def _found(program: str) -> str:
+    path = shutil.which(program, path=BINARIES)
+    if path is None:
+        raise ProcessFailed(f"{program} is not installed")
+    return path
 
 
 BASE = "unmeshed"

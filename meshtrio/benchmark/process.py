@@ -38,9 +38,11 @@ class Spot(NamedTuple):
 
 @contextlib.contextmanager
 def running(
-    command: Sequence[str], spot: Spot, *, piped: bool = False
+    command: Sequence[str], spot: Spot, *, piped: bool = False, folder: Path | None = None
 ) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run a command while the block lasts. `piped`: its standard input and output are ours.
+    """Run a command while the block lasts, in our package's folder or another one.
+
+    `piped`: its standard input and output are ours.
 
     Afterwards it has ended, by SIGTERM or at last by SIGKILL. It gets SIGTERM too if we die, so that nothing
     stays behind whatever happens. It is a session of its own: ^C is for us.
@@ -49,7 +51,7 @@ def running(
     process: subprocess.Popen[bytes] | None = None
     try:
         with undisturbed():
-            process = _started(command, spot, piped=piped)
+            process = _started(command, spot, piped=piped, folder=folder)
         yield process
     finally:
         if process is not None:
@@ -98,7 +100,9 @@ def last_words(log: Path, most_characters: int = 400) -> str:
     return ""
 
 
-def _started(command: Sequence[str], spot: Spot, *, piped: bool) -> "subprocess.Popen[bytes]":
+def _started(
+    command: Sequence[str], spot: Spot, *, piped: bool, folder: Path | None
+) -> "subprocess.Popen[bytes]":
     def settle() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
         os.sched_setaffinity(0, {spot.core})
@@ -112,7 +116,7 @@ def _started(command: Sequence[str], spot: Spot, *, piped: bool) -> "subprocess.
                 stdin=subprocess.PIPE if piped else subprocess.DEVNULL,
                 stdout=subprocess.PIPE if piped else words,
                 stderr=words,
-                cwd=PACKAGE_ROOT,
+                cwd=folder or PACKAGE_ROOT,
                 env=environment(),
                 bufsize=0,
                 start_new_session=True,

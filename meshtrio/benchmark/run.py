@@ -6,12 +6,13 @@ import os
 import platform
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from meshtrio.benchmark.cores import choose_cores
-from meshtrio.benchmark.peers import Standing, standing
+from meshtrio.benchmark.peers import Standing, by_command, standing
 from meshtrio.benchmark.process import ProcessFailed
 from meshtrio.benchmark.result import LeftOut, Machine, Run, Sample
 from meshtrio.benchmark.scenario import Scenario, rounds_of
@@ -27,6 +28,8 @@ class Plan(NamedTuple):
     scenarios: tuple[Scenario, ...]
     rounds: int
     seconds: float
+    commands: Mapping[str, str] = MappingProxyType({})
+    """Peers that are commands, by their names."""
 
 
 def measure(plan: Plan, told: Told) -> Run:
@@ -43,7 +46,9 @@ def measure(plan: Plan, told: Told) -> Run:
         for name in plan.peers:
             told(f"starting {name}")
             try:
-                found[name] = undo.enter_context(standing(name, folder, cores))
+                command = plan.commands.get(name)
+                peer = None if command is None else by_command(command)
+                found[name] = undo.enter_context(standing(name, folder, cores, peer))
             except ProcessFailed as why:
                 left_out.append(LeftOut(name, str(why)))
                 told(f"{name} is left out: {why}")

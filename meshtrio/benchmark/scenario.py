@@ -49,9 +49,21 @@ SCENARIOS = (
         (_RATE, _P50, _P99, *_CPU),
     ),
     Scenario(
+        "roundtrip-1b",
+        "1 byte there and back, one connection",
+        "roundtrip_small",
+        (_P50, _P99, _RATE, *_CPU),
+    ),
+    Scenario(
         "roundtrip",
         "1 KiB there and back, one connection",
         "roundtrip",
+        (_P50, _P99, _RATE, *_CPU),
+    ),
+    Scenario(
+        "roundtrip-64k",
+        "64 KiB there and back, one connection",
+        "roundtrip_large",
         (_P50, _P99, _RATE, *_CPU),
     ),
     Scenario(
@@ -62,6 +74,12 @@ SCENARIOS = (
     ),
     Scenario("bulk-up", "bytes to the server, one connection; CPU for each MB", "up", (_VOLUME, *_CPU)),
     Scenario("bulk-down", "bytes from the server, one connection; CPU for each MB", "down", (_VOLUME, *_CPU)),
+    Scenario(
+        "bulk-both",
+        "bytes to the server and back at once, one connection, both counted; CPU for each MB",
+        "both",
+        (_VOLUME, *_CPU),
+    ),
 )
 NAMES = tuple(scenario.name for scenario in SCENARIOS)
 

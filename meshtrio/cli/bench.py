@@ -1,8 +1,10 @@
 """Shell. `meshtrio bench`: measure what the mesh costs on this machine, and show it. Does not know how."""
 
 import contextlib
+import re
+import shlex
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -16,15 +18,15 @@ from meshtrio.cli.screen import note, show_json, show_table
 
 HELP = """Measure what the mesh costs on this very machine: the same loads on a server that is dialled
 directly, through the mesh on either rung (`ebpf`, `nft`) and past its worker (`direct`: the kernel picks the
-endpoint), and through HAProxy behind an nf_tables redirect if both are installed. One worker, one thread of
-HAProxy, on a core of their own where there are two.
+endpoint), and through HAProxy behind an nf_tables redirect if both are installed, or any other proxy. One
+worker, one thread of HAProxy, on a core of their own where there are two.
 
 \b
   memory     resident memory, at rest and with 1,000 idle connections
   connect    connect, one byte there and back, close
-  roundtrip  1 KiB there and back on one connection
+  roundtrip  1 KiB there and back on one connection; roundtrip-1b: 1 byte; roundtrip-64k: 64 KiB
   rate       the same 1,000 times a second, each counted from the time at which it was due
-  bulk-up, bulk-down
+  bulk-up, bulk-down, bulk-both
              one connection, as much as goes
 
 Peers take turns, so that all have the same weather; shown are medians, how far the rounds lay apart, and how
@@ -38,6 +40,7 @@ after ^C. Takes four minutes, with --quick one. Needs root.
 Examples:
   meshtrio bench
   meshtrio bench --quick --scenario rate --peer ebpf
+  meshtrio bench --peer-command 'socat=socat TCP-LISTEN:{port},fork,reuseaddr TCP:{server}'
   meshtrio bench --plot bench.svg --json > bench.json
     {"ok": true, "quiet": false, "machine": {"kernel": "6.1.0-13-amd64", ...}, "rounds": 5, "seconds": 1,
      "scenarios": [{"name": "connect", "title": "...", "peers":
@@ -46,8 +49,30 @@ Examples:
      "left_out": [{"peer": "haproxy", "why": "haproxy is not installed"}], "failures": [], "samples": [...]}
 """
 
-NAMES = ("memory", "connect", "roundtrip", "rate", "bulk-up", "bulk-down")
+NAMES = (
+    *("memory", "connect", "roundtrip-1b", "roundtrip", "roundtrip-64k"),
+    *("rate", "bulk-up", "bulk-down", "bulk-both"),
+)
 PEERS = ("unmeshed", "direct", "ebpf", "nft", "haproxy")
+
+
+def _read_commands(_context: click.Context, _option: click.Parameter, given: Sequence[str]) -> dict[str, str]:
+    """Read NAME=COMMAND, and complain about what can be known to be wrong."""
+    found: dict[str, str] = {}
+    for one in given:
+        name, _, command = one.partition("=")
+        if not re.fullmatch(r"[a-z][a-z0-9-]{0,19}", name):
+            raise click.BadParameter(f"{one!r} (want NAME=COMMAND; a name has a-z, 0-9, -; 20 at most)")
+        if name in PEERS or name in found:
+            raise click.BadParameter(f"there is a peer {name} already")
+        try:
+            words = shlex.split(command)
+        except ValueError as cause:
+            raise click.BadParameter(f"{name}: {cause}") from None
+        if not words:
+            raise click.BadParameter(f"{name} has no command")
+        found[name] = command
+    return found
 
 
 @click.command("bench", help=HELP, short_help="Measure what the mesh costs on this machine.")
@@ -64,20 +89,31 @@ PEERS = ("unmeshed", "direct", "ebpf", "nft", "haproxy")
     multiple=True,
     help="Only this one, and unmeshed; repeatable. It is a failure then if it cannot be had.",
 )
+@click.option(
+    "--peer-command",
+    "commands",
+    callback=_read_commands,
+    multiple=True,
+    metavar="NAME=COMMAND",
+    help="Measure this proxy as well, behind the same redirect; repeatable. In the command {port} stands for "
+    "where it shall listen, and {server} for whom it shall call. It is a failure if it does not.",
+)
 @click.option("--plot", type=click.Path(dir_okay=False), metavar="FILE", help="Draw it as well, as SVG.")
 @json_option
-def bench(quick: bool, plot: str | None, as_json: bool, **given: Any) -> int:
+def bench(quick: bool, plot: str | None, as_json: bool, commands: dict[str, str], **given: Any) -> int:
     """See HELP."""
     from meshtrio.benchmark.run import Plan, measure
     from meshtrio.benchmark.scenario import SCENARIOS
 
     _refuse_unwritable(plot)
     require_privilege("bench")
+    asked = (*given["peers"], *commands)
     plan = Plan(
-        tuple(name for name in PEERS if name in (given["peers"] or PEERS) or name == PEERS[0]),
+        (*(name for name in PEERS if name in (given["peers"] or PEERS) or name == PEERS[0]), *commands),
         tuple(one for one in SCENARIOS if one.name in (given["scenarios"] or NAMES)),
         given["rounds"] or (3 if quick else 5),
         given["seconds"] or (0.3 if quick else 1.0),
+        commands,
     )
     try:
         with _interruptible():
@@ -94,7 +130,7 @@ def bench(quick: bool, plot: str | None, as_json: bool, **given: Any) -> int:
         _draw(run, plot)
     failures = [
         *run.failures,
-        *(f"{one.peer}: {one.why}" for one in run.left_out if one.peer in given["peers"]),
+        *(f"{one.peer}: {one.why}" for one in run.left_out if one.peer in asked),
     ]
     if failures:
         raise Complaint("\n".join(f"not measured: {one}" for one in failures))

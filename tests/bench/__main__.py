@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -21,6 +21,7 @@ from meshtrio.benchmark.plot import svg
 from meshtrio.benchmark.report import number_of
 from tests.bench import report, toolchain
 from tests.bench.backend import Ground
+from tests.bench.commanded import WORDS, Commanded
 from tests.bench.envoy import MutualEnvoy, RedirectedEnvoy
 from tests.bench.mesh import Meshtrio
 from tests.bench.mtls import MutualHAProxy
@@ -51,7 +52,8 @@ def main(arguments: Sequence[str]) -> int:
     options = _options(arguments)
     err = Console(stderr=True, highlight=False)
     usual = tuple(PEERS) if options.all else MTLS if options.mtls else USUAL
-    peers, skipped = _able(options.peer or usual)
+    known = {**PEERS, **{one.name: one for one in options.peer_command}}
+    peers, skipped = _able(known, (*(options.peer or usual), *known.keys() - PEERS.keys()))
     if options.delay_ms and (why := delay_hindrance() or _off_the_wire(peers)):
         err.print(f"bench: --delay-ms: {why}", markup=False)
         return 2
@@ -99,6 +101,10 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--peer", action="append", choices=tuple(PEERS), help="only this one (may be repeated)"
     )
+    parser.add_argument(
+        "--peer-command", action="append", default=[], type=_commanded, metavar="NAME=COMMAND",
+        help=f"this proxy too, behind a redirect (may be repeated); in its command stand {', '.join(WORDS)}",
+    )  # fmt: skip
     parser.add_argument("--rounds", type=int, help="rounds of each scenario (5)")
     parser.add_argument("--seconds", type=int, help="seconds of each measurement (2)")
     parser.add_argument(
@@ -135,6 +141,17 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     return options
 
 
+def _commanded(text: str) -> Commanded:
+    """Read NAME=COMMAND."""
+    name, _, command = text.partition("=")
+    if name in PEERS:
+        raise argparse.ArgumentTypeError(f"there is a peer {name} already")
+    try:
+        return Commanded(name, command)
+    except ValueError as wrong:
+        raise argparse.ArgumentTypeError(str(wrong)) from wrong
+
+
 def _off_the_wire(peers: Sequence[Peer]) -> str | None:
     names = ", ".join(peer.name for peer in peers if peer.hops == 1)
     return (
@@ -142,9 +159,9 @@ def _off_the_wire(peers: Sequence[Peer]) -> str | None:
     )
 
 
-def _able(names: Sequence[str]) -> tuple[list[Peer], list[str]]:
+def _able(known: Mapping[str, Peer], names: Sequence[str]) -> tuple[list[Peer], list[str]]:
     able, skipped = [], []
-    for peer in (PEERS[name] for name in PEERS if name in names):
+    for peer in (known[name] for name in known if name in names):
         why = peer.hindrance()
         if why is None:
             able.append(peer)

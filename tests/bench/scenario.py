@@ -120,6 +120,17 @@ SCENARIOS: tuple[Scenario, ...] = (
         "round trip",
         (Metric("per_second", "round trips", "/s", True), *_latency("roundtrip", "round trip")),
     ),
+    *(
+        Scenario(
+            f"roundtrip-{name}",
+            f"{title} there and back, 1 connection",
+            "echo",
+            _client("roundtrip", "1", "{seconds}", size),
+            "round trip",
+            (*_latency("roundtrip", "round trip"), Metric("per_second", "round trips", "/s", True)),
+        )
+        for name, title, size in (("1b", "1 byte", "1"), ("64k", "64 KiB", "65536"))
+    ),
     Scenario(
         "roundtrip-64",
         "1 KiB there and back, 64 connections",

@@ -85,6 +85,22 @@ def test_bulk_loses_no_byte(tools: Path, server: tuple[object, str], mode: str) 
     assert found["gigabytes_per_second"] > 0.01
 
 
+@pytest.mark.parametrize("words", [["1"], ["3", "1"], ["3", "1024"], ["3", "65536"]])
+def test_messages_come_back_whole(tools: Path, server: tuple[object, str], words: list[str]) -> None:
+    connections, *size = words
+    found = run(tools, "roundtrip", "127.0.0.1", server[1], connections, "0.1", *size)
+    assert found["errors"] == 0
+    assert found["operations"] > 10
+    assert 0 < found["roundtrip_p50_us"] <= found["roundtrip_p99_us"]
+
+
+def test_a_message_of_nothing_is_refused(tools: Path, server: tuple[object, str]) -> None:
+    command = [str(tools / "client"), "roundtrip", "127.0.0.1", server[1], "1", "0.1", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("BYTES")
+
+
 def test_connections_end_at_their_count(tools: Path, server: tuple[object, str]) -> None:
     found = run(tools, "connect", "127.0.0.1", server[1], "4", "10", "200")
     assert found["errors"] == 0

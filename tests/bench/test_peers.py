@@ -1,6 +1,7 @@
 """Shell. The proxies of others take the configurations that are written for them."""
 
 import contextlib
+import re
 import ssl
 import subprocess
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 
 from tests.bench import credentials, envoy, nginx_stream
 from tests.bench.__main__ import MTLS, PEERS
+from tests.bench.commanded import WORDS, Commanded
 from tests.bench.rivals import hops_of
 
 
@@ -59,3 +61,21 @@ def test_envoy_takes_what_is_written(tmp_path: Path) -> None:
     words = envoy.command(tmp_path, "both", listeners, clusters)
     done = subprocess.run([*words, "--mode", "validate"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "command", "why"),
+    [
+        ("Mine", "{echo_port}", "'Mine' (want a-z, 0-9, -; 20 at most; no -wire or -mtls at its end)"),
+        ("mine-mtls", "x", "'mine-mtls' (want a-z, 0-9, -; 20 at most; no -wire or -mtls at its end)"),
+        (
+            "mine",
+            "proxy {echo_port} {echo_server} {http_server}",
+            "mine: its command has no {http_port}",
+        ),
+        ("mine", f"'{' '.join(WORDS)}", "No closing quotation"),
+    ],
+)
+def test_a_command_that_cannot_be_a_peer_is_told(name: str, command: str, why: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(why)):
+        Commanded(name, command)

@@ -34,7 +34,7 @@ def loaded(mode: str, port: int, *, warm_s: float = 0.05) -> dict[str, float]:
     return json.loads(numbers)  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("mode", ["connect", "roundtrip", "rate"])
+@pytest.mark.parametrize("mode", ["connect", "roundtrip", "roundtrip_small", "roundtrip_large", "rate"])
 def test_messages_are_timed(port: int, mode: str) -> None:
     numbers = loaded(mode, port)
     assert numbers["errors"] == 0
@@ -47,7 +47,7 @@ def test_a_rate_is_what_was_asked_for(port: int) -> None:
     assert (numbers["operations"], numbers["per_second"]) == (1000 * SECONDS, 1000)
 
 
-@pytest.mark.parametrize("mode", ["up", "down"])
+@pytest.mark.parametrize("mode", ["up", "down", "both"])
 def test_bytes_are_counted(port: int, mode: str) -> None:
     numbers = loaded(mode, port)
     assert numbers["mb_per_second"] > 1

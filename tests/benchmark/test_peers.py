@@ -3,13 +3,14 @@
 import os
 import shutil
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 
 from meshtrio.benchmark import files, peers
 from meshtrio.benchmark.cores import choose_cores
-from meshtrio.benchmark.peers import BASE, PEERS, Standing, role_of, standing
+from meshtrio.benchmark.peers import BASE, PEERS, Standing, by_command, role_of, standing
 from meshtrio.benchmark.process import ProcessFailed
 from meshtrio.benchmark.procfs import command_line, processes, tree
 from meshtrio.cli import bench
@@ -56,6 +57,56 @@ def test_it_carries_a_call_and_leaves_nothing(name: str, tmp_path: Path) -> None
     assert [pid for pid in pids if Path(f"/proc/{pid}").exists()] == []
     assert list(groups.glob(GROUPS)) == []
     assert list(Path("/sys/fs/bpf").glob(f"meshtrio-{tmp_path.name}-*")) == []
+
+
+RELAY = """
+import socket, sys, threading
+def move(source, sink):
+    while said := source.recv(65536):
+        sink.sendall(said)
+    sink.shutdown(socket.SHUT_WR)
+host, _, server = sys.argv[2].partition(":")
+with socket.create_server(("127.0.0.1", int(sys.argv[1]))) as door:
+    while True:
+        one, two = door.accept()[0], socket.create_connection((host, int(server)))
+        for ends in ((one, two), (two, one)):
+            threading.Thread(target=move, args=ends, daemon=True).start()
+"""
+
+
+@pytest.mark.world
+def test_a_command_is_a_peer_in_the_folder_in_which_we_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "relay.py").write_text(RELAY)
+    peer = by_command(f"'{sys.executable}' relay.py {{port}} {{server}}")
+    with standing("mine", tmp_path, CORES, peer) as one:
+        assert one.dial == (files.VIRTUAL, files.PORT)
+        assert called(one) == b"c"
+        (pid,) = tree(processes(), one.proxies)
+        assert os.sched_getaffinity(pid) == {CORES.proxy}
+    assert not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.world
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        ("/nowhere/proxy", r"^cannot run /nowhere/proxy: No such file or directory$"),
+        ("sh -c 'echo no licence; exit 3'", r"^ended with 3: no licence$"),
+        ("sleep 60", r"^was not ready in time: it said nothing$"),
+    ],
+)
+def test_a_command_that_is_no_proxy_is_told(
+    command: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(peers, "START_S", 1.0)
+    with (
+        pytest.raises(ProcessFailed, match=why),
+        standing("mine", tmp_path, CORES, by_command(command)),
+    ):
+        pass
 
 
 @pytest.mark.world

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from meshtrio.benchmark import files
 from meshtrio.intercept import cgroup
 from tests.cli.conftest import Run
 
@@ -64,6 +65,41 @@ def test_json_for_programs(run: Run) -> None:
     assert [one["peer"] for one in rate["peers"]] == ["unmeshed", "ebpf"]
     assert rate["peers"][1]["numbers"]["p99_us"]["rounds"] == 2
     assert rate["peers"][1]["times_unmeshed"]["p50_us"] > 0
+
+
+@pytest.mark.slow
+def test_another_proxy_is_measured_as_well_and_one_that_is_none_is_a_failure(
+    run: Run, tmp_path: Path
+) -> None:
+    (tmp_path / "haproxy.cfg").write_text(files.haproxy())
+    others = ("--peer-command", f"mine=haproxy -db -f {tmp_path}/haproxy.cfg", "--peer-command", "none=false")
+    words = ("--seconds", "0.1", "--rounds", "1", "--scenario", "roundtrip-64k", "--scenario", "bulk-both")
+    done = run("bench", *words, "--peer", "unmeshed", *others, "--json", wait_s=150)
+    told = json.loads(done.stdout)
+    assert [one["name"] for one in told["scenarios"]] == ["roundtrip-64k", "bulk-both"]
+    for scenario in told["scenarios"]:
+        assert [one["peer"] for one in scenario["peers"]] == ["unmeshed", "mine"]
+    assert told["scenarios"][1]["peers"][1]["numbers"]["proxy_us"]["median"] > 0
+    assert done.returncode == 1
+    last = done.stderr.rpartition(b"\nmeshtrio: ")[2]
+    assert last == b"not measured: none: ended with 1: it said nothing\n"
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ("socat", "'socat' (want NAME=COMMAND; a name has a-z, 0-9, -; 20 at most)"),
+        ("=socat", "'=socat' (want NAME=COMMAND; a name has a-z, 0-9, -; 20 at most)"),
+        ("nft=socat", "there is a peer nft already"),
+        ("mine=", "mine has no command"),
+        ("mine=sh -c 'x", "mine: No closing quotation"),
+    ],
+)
+def test_a_command_that_cannot_be_one_is_wrong_usage(run: Run, given: str, why: str) -> None:
+    done = run("bench", "--peer-command", given)
+    assert (done.returncode, done.stdout) == (2, b"")
+    wanted = f"meshtrio: Invalid value for '--peer-command': {why}; see: meshtrio bench --help\n"
+    assert done.stderr.decode() == wanted
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

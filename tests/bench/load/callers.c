@@ -25,8 +25,8 @@ struct caller *open_callers(unsigned connections, int *poller)
 
 void push(struct caller *caller)
 {
-	while (caller->sent < caller->due * MESSAGE_BYTES) {
-		uint64_t left = caller->due * MESSAGE_BYTES - caller->sent;
+	while (caller->sent < caller->due * message_bytes) {
+		uint64_t left = caller->due * message_bytes - caller->sent;
 		ssize_t sent = send(caller->fd, chunk, left < CHUNK_BYTES ? left : CHUNK_BYTES, MSG_NOSIGNAL);
 
 		if (sent < 0) {

@@ -2,8 +2,8 @@
  * The client of the load generator: an ordinary program that knows nothing of any mesh.
  *
  *   client connect   IP PORT CONNECTIONS SECONDS MOST    open, wait for the first byte, close, again
- *   client roundtrip IP PORT CONNECTIONS SECONDS         1 KiB there and back, again
- *   client rate      IP PORT CONNECTIONS SECONDS RATE MS the same, at fixed times, in windows of MS
+ *   client roundtrip IP PORT CONNECTIONS SECONDS [BYTES] so many there and back, 1 KiB if not said, again
+ *   client rate      IP PORT CONNECTIONS SECONDS RATE MS 1 KiB at fixed times, in windows of MS
  *   client up|down|both IP PORT SECONDS                  as many bytes as go through
  *   client slots     IP PORT WHAT NUMBER                 work in slots, see slots.c
  *   client idle      IP PORT CONNECTIONS                 hold them until standard input ends
@@ -31,6 +31,7 @@ static union {
 static socklen_t target_size;
 unsigned long errors;
 char chunk[CHUNK_BYTES];
+unsigned message_bytes = MESSAGE_BYTES;
 
 static void read_target(const char *ip, const char *port)
 {
@@ -117,8 +118,12 @@ int main(int argc, char **argv)
 		alarm(run_ns / NS + 15);
 	if (!strcmp(mode, "connect"))
 		run_connect(first, run_ns, argc > 6 ? strtoul(argv[6], NULL, 10) : 10000);
-	else if (!strcmp(mode, "roundtrip"))
+	else if (!strcmp(mode, "roundtrip")) {
+		if (argc > 6)
+			message_bytes = strtoul(argv[6], NULL, 10);
+		must(message_bytes > 0, "BYTES");
 		run_messages(first, run_ns);
+	}
 	else if (!strcmp(mode, "rate") && argc > 7 && atoi(argv[6]) > 0 && atoi(argv[7]) > 0)
 		run_rate(first, run_ns, atoi(argv[6]), atoi(argv[7]) * (NS / 1000));
 	else if (!strcmp(mode, "up") || !strcmp(mode, "down") || !strcmp(mode, "both"))

@@ -8,6 +8,7 @@
 
 extern unsigned long errors;
 extern char chunk[CHUNK_BYTES];
+extern unsigned message_bytes;
 
 /* A descriptor, or -1. Blocks in connect() as a plain program does, which is what connect_ns measures. */
 int dial(enum purpose purpose, unsigned milliseconds, uint64_t *connect_ns);

@@ -30,13 +30,13 @@ void run_messages(unsigned connections, uint64_t run_ns)
 
 			push(caller);
 			while ((got = recv(caller->fd, chunk, sizeof(chunk), 0)) > 0) {
-				uint64_t before = caller->received / MESSAGE_BYTES;
+				uint64_t before = caller->received / message_bytes;
 
 				caller->received += got;
 				now = now_ns();
-				for (uint64_t k = before; k < caller->received / MESSAGE_BYTES; k++, done++)
+				for (uint64_t k = before; k < caller->received / message_bytes; k++, done++)
 					record(&trips, now - caller->sent_at_ns);
-				if (caller->received == caller->due * MESSAGE_BYTES && now < stop) {
+				if (caller->received == caller->due * message_bytes && now < stop) {
 					caller->due++;
 					caller->sent_at_ns = now;
 					wanted++;

@@ -37,10 +37,10 @@ static void take_answers(struct window *w, unsigned number)
 
 	push(caller);
 	while ((got = recv(caller->fd, chunk, sizeof(chunk), 0)) > 0) {
-		uint64_t before = caller->received / MESSAGE_BYTES, now = now_ns();
+		uint64_t before = caller->received / message_bytes, now = now_ns();
 
 		caller->received += got;
-		for (uint64_t k = before; k < caller->received / MESSAGE_BYTES; k++, w->done++)
+		for (uint64_t k = before; k < caller->received / message_bytes; k++, w->done++)
 			record(&trips, now - (w->start + (number + k * callers_count) * w->gap_ns));
 	}
 	must(got < 0 && errno == EAGAIN, "recv");
