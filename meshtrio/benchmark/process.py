@@ -44,8 +44,9 @@ def running(
 
     `piped`: its standard input and output are ours.
 
-    Afterwards it has ended, by SIGTERM or at last by SIGKILL. It gets SIGTERM too if we die, so that nothing
-    stays behind whatever happens. It is a session of its own: ^C is for us.
+    Afterwards it has ended, by SIGTERM or at last by SIGKILL, and so have those whom it left behind in its
+    group. It gets SIGTERM too if we die, so that nothing stays behind whatever happens. It is a session of
+    its own: ^C is for us.
     """
 
     process: subprocess.Popen[bytes] | None = None
@@ -135,3 +136,5 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)

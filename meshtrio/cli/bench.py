@@ -34,13 +34,13 @@ many times the number of `unmeshed` they are. At the end it says whether the mac
 what its host took (steal), what other programs used, and rounds that do not agree.
 
 All of it runs in network namespaces and cgroups of its own, from a temporary folder; nothing is left, also
-after ^C. Takes four minutes, with --quick one. Needs root.
+after ^C. Takes five minutes, with --quick two. Needs root.
 
 \b
 Examples:
   meshtrio bench
   meshtrio bench --quick --scenario rate --peer ebpf
-  meshtrio bench --peer-command 'socat=socat TCP-LISTEN:{port},fork,reuseaddr TCP:{server}'
+  meshtrio bench --peer-command 'socat=socat TCP-LISTEN:{port},fork,reuseaddr,backlog=4096 TCP:{server}'
   meshtrio bench --plot bench.svg --json > bench.json
     {"ok": true, "quiet": false, "machine": {"kernel": "6.1.0-13-amd64", ...}, "rounds": 5, "seconds": 1,
      "scenarios": [{"name": "connect", "title": "...", "peers":
@@ -70,7 +70,7 @@ def _read_commands(_context: click.Context, _option: click.Parameter, given: Seq
         except ValueError as cause:
             raise click.BadParameter(f"{name}: {cause}") from None
         if not words:
-            raise click.BadParameter(f"{name} has no command")
+            raise click.BadParameter(f"{name} has no command (want NAME=COMMAND)")
         found[name] = command
     return found
 

@@ -52,7 +52,7 @@ class Commanded:
             command = command.replace(f"{{{target}_port}}", str(port))
             command = command.replace(f"{{{target}_server}}", address_text(place.servers[target]))
         began = time.monotonic()
-        with running(shlex.split(command), place.cores.proxy, log=log) as process:
+        with running(shlex.split(command), place.cores.proxy, log=log, leads=True) as process:
             for port in ports.values():
                 wait_for_port(port, process, within_s=5, log=log)
             ready_s = time.monotonic() - began

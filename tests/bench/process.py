@@ -39,13 +39,15 @@ def running(
     piped: bool = False,
     spot: "Spot | None" = None,
     grouped: bool = False,
+    leads: bool = False,
 ) -> Iterator[subprocess.Popen[str]]:
     """Run a command on one core while the block lasts; its words go to a log, or stdout to a pipe.
 
     With `spot` it runs in that namespace, and if `grouped` in its cgroup as well.
 
     Afterwards it has ended: by SIGTERM, or by SIGKILL after ten seconds. It gets SIGTERM too when this
-    process dies, so that nothing stays behind whatever happens.
+    process dies, so that nothing stays behind whatever happens. If it `leads` a group of its own, all of that
+    has ended.
     """
 
     def settle() -> None:
@@ -63,6 +65,7 @@ def running(
             stderr=words,
             cwd=cwd,
             text=True,
+            process_group=0 if leads else None,
         )
 
     with log.open("ab") as words:
@@ -76,6 +79,9 @@ def running(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+        if leads:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
         if process.stdout is not None:
             process.stdout.close()
 

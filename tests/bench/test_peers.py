@@ -4,6 +4,7 @@ import contextlib
 import re
 import ssl
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from tests.bench import credentials, envoy, nginx_stream
 from tests.bench.__main__ import MTLS, PEERS
 from tests.bench.commanded import WORDS, Commanded
+from tests.bench.process import running
 from tests.bench.rivals import hops_of
 
 
@@ -79,3 +81,15 @@ def test_envoy_takes_what_is_written(tmp_path: Path) -> None:
 def test_a_command_that_cannot_be_a_peer_is_told(name: str, command: str, why: str) -> None:
     with pytest.raises(ValueError, match=re.escape(why)):
         Commanded(name, command)
+
+
+def test_who_leads_a_group_takes_it_along(tmp_path: Path) -> None:
+    script = "sleep 600 & echo $!; wait"
+    with running(["sh", "-c", script], 0, log=tmp_path / "log", piped=True, leads=True) as process:
+        assert process.stdout is not None
+        left = Path("/proc", process.stdout.readline().strip())
+        assert left.exists()
+    until = time.monotonic() + 5
+    while left.exists():
+        assert time.monotonic() < until
+        time.sleep(0.01)

@@ -88,10 +88,10 @@ def test_another_proxy_is_measured_as_well_and_one_that_is_none_is_a_failure(
 @pytest.mark.parametrize(
     ("given", "why"),
     [
-        ("socat", "'socat' (want NAME=COMMAND; a name has a-z, 0-9, -; 20 at most)"),
+        ("socat", "socat has no command (want NAME=COMMAND)"),
         ("=socat", "'=socat' (want NAME=COMMAND; a name has a-z, 0-9, -; 20 at most)"),
         ("nft=socat", "there is a peer nft already"),
-        ("mine=", "mine has no command"),
+        ("mine=", "mine has no command (want NAME=COMMAND)"),
         ("mine=sh -c 'x", "mine: No closing quotation"),
     ],
 )
