@@ -1,7 +1,7 @@
 """Shell. Two places with a wire between them, and services by which one end calls programs on the other.
 
-They are carried by mutual TLS between two workloads, or direct. The words that run a command at either end
-are a prefix, so that programs need not know any of this.
+They are carried by mutual TLS between two workloads, in the clear, or direct. The words that run a command at
+either end are a prefix, so that programs need not know any of this.
 """
 
 import contextlib
@@ -44,10 +44,10 @@ def wired(way: str) -> contextlib.AbstractContextManager[Wired]:
 
 
 @contextlib.contextmanager
-def mutual(rung: str) -> Iterator[Wired]:
+def mutual(rung: str, **settings: Any) -> Iterator[Wired]:
     """Have two workloads, of which the server takes nothing but mutual TLS."""
     with contextlib.ExitStack() as stack:
-        mesh, pods = _mesh(stack, rung, server_id=SERVER_ID, **MUTUAL)
+        mesh, pods = _mesh(stack, rung, server_id=SERVER_ID, **MUTUAL, **settings)
         for name, (space, group) in pods.items():
             ports = PORTS if name == "server" else ()
             account = {"namespace": "shop", "service_account": name}
@@ -55,11 +55,16 @@ def mutual(rung: str) -> Iterator[Wired]:
         yield Wired(mesh, _words(*pods["client"]), _words(*pods["server"]))
 
 
-@contextlib.contextmanager
-def direct() -> Iterator[Wired]:
+def direct() -> contextlib.AbstractContextManager[Wired]:
     """Have one workload, whose connections the kernel leads straight to a server that is in no mesh."""
+    return plain("ebpf", **DIRECT)
+
+
+@contextlib.contextmanager
+def plain(rung: str, **settings: Any) -> Iterator[Wired]:
+    """Have one workload, whose connections are relayed in the clear to a server that is in no mesh."""
     with contextlib.ExitStack() as stack:
-        mesh, pods = _mesh(stack, "ebpf", **DIRECT)
+        mesh, pods = _mesh(stack, rung, **settings)
         space, group = pods["client"]
         stack.enter_context(mesh.workload("client", space, cgroup=str(group)))
         yield Wired(mesh, _words(space, group), _words(*pods["server"]))

@@ -1,7 +1,7 @@
 /*
  * The server of the load generator: one thread, one epoll, any number of connections, one address.
  *
- * Prints its port on a line and serves until it is killed. A connection that breaks is closed and forgotten:
+ * Prints its port on a line, one that is free if it was told none, and serves until it is killed. A connection that breaks is closed and forgotten:
  * the client counts errors, for it is the one whose experience is measured.
  */
 #define _GNU_SOURCE
@@ -161,7 +161,8 @@ int main(int argc, char **argv)
 	int one = 1;
 	int door = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
-	must(argc == 2 && inet_pton(AF_INET, argv[1], &address.sin_addr) == 1, "usage: server IP");
+	must(argc > 1 && inet_pton(AF_INET, argv[1], &address.sin_addr) == 1, "usage: server IP [PORT]");
+	address.sin_port = htons(argc > 2 ? atoi(argv[2]) : 0);
 	setsockopt(door, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
 	must(bind(door, (struct sockaddr *)&address, size) == 0, "bind");
 	must(listen(door, 4096) == 0, "listen");
