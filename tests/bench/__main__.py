@@ -57,14 +57,14 @@ def main(arguments: Sequence[str]) -> int:
     if options.delay_ms and (why := delay_hindrance() or _off_the_wire(peers)):
         err.print(f"bench: --delay-ms: {why}", markup=False)
         return 2
+    for line in skipped:
+        err.print(f"bench: {line}", markup=False)
     lacking = toolchain.lacking({"cc", "wrk", "nginx", *(p for peer in peers for p in peer.programs)})
     if lacking or not peers:
         for name, package in lacking.items():
             err.print(f"bench: {name} is not installed (Debian: apt-get install {package})")
         err.print("bench: nothing to measure" if not peers else "bench: `make setup` installs what it needs")
         return 2
-    for line in skipped:
-        err.print(f"bench: {line}")
     cores = choose_cores(os.sched_getaffinity(0))
     if options.realtime:
         # All that is started inherits it. The lowest priority is above every ordinary process.

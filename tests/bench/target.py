@@ -55,6 +55,12 @@ GOALS = (
             ("resumed handshakes/s", "handshake-resumed", "per_second", 0.8),
         )
     ),
+    *(
+        Goal(
+            f"mTLS: worker RSS with {words}", "idle", f"worker_rss_mb_{step}", "less than", "", limit, "MB", 2
+        )
+        for words, step, limit in (("1,000 connections", "1k", 50), ("the most", "most", 120))
+    ),
     Goal("mTLS: requests/s, of Envoy's", "http", "per_second", "at least times", "envoy-mtls", 1.2, "x", 2),
     *(
         Goal(
