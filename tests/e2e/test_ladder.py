@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.e2e.direct import DIRECT, OTHER, WEB, Scene, direct_scene, services, way
-from tests.support.mesh import service
-from tests.support.world import VIP
+from tests.support.mesh import Mesh, service
+from tests.support.world import VIP, app, island
 
 pytestmark = [pytest.mark.world, pytest.mark.rung("free")]
 
@@ -63,7 +63,8 @@ def end_bulk(app: Any, name: str) -> None:
     app.tell("close", keep=name)
 
 
-def test_a_rung_is_turned_off_under_open_connections_and_on_again(scene: Scene) -> None:
+def turn_splicing_off_and_on(scene: Scene) -> None:
+    """Do so while connections stand that are spliced, or begun to be copied, and see all of their bytes."""
     app = scene.shop.app
     begin_bulk(app, "before")
     scene.mesh.wait(lambda: pipes(scene) > 0)
@@ -83,8 +84,26 @@ def test_a_rung_is_turned_off_under_open_connections_and_on_again(scene: Scene) 
     assert {(one["outcome"], one["received_bytes"]) for one in told} == {("carried", MUCH)}
 
 
+def test_a_rung_is_turned_off_under_open_connections_and_on_again(scene: Scene) -> None:
+    turn_splicing_off_and_on(scene)
+
+
+@pytest.mark.soak
+def test_and_so_it_is_on_nf_tables() -> None:
+    bulk = service("bulk", BULK, vips=[BULK_VIP])
+    with (
+        island() as home,
+        Mesh(home, rung="nft", services=[bulk]) as mesh,
+        mesh.workload("shop") as shop,
+        app(home) as server,
+    ):
+        server.listen("127.0.0.1", 9090, "bulk", "flood")
+        turn_splicing_off_and_on(Scene(mesh, shop, server))
+
+
 def test_below_r1d_all_are_relayed_and_say_so(scene: Scene) -> None:
     assert way(scene.mesh, "web") == {"path": "direct", "why": ""}
+    scene.shop.app.tell("hold", name="direct", host=VIP, port=80)
     bound(scene, "r1", "r1")
     scene.mesh.wait(lambda: way(scene.mesh, "web")["path"] == "relay")
     assert way(scene.mesh, "web")["why"] == "rung_max is r1, so everything is relayed"
@@ -95,6 +114,9 @@ def test_below_r1d_all_are_relayed_and_say_so(scene: Scene) -> None:
     scene.mesh.wait(lambda: way(scene.mesh, "web")["path"] == "direct")
     (shop,) = scene.mesh.status()["workloads"]
     assert (shop["accelerated"], shop["why_no_faster"]) == ("r1d", "rung_max is r1d")
+    held = scene.shop.app.tell("held", name="direct", end=True)
+    assert (held["broke"], held["rounds"] > 3) == ("", True), "one that stood went on"
+    scene.mesh.wait_ended(1, path="direct", outcome="carried")
 
 
 def test_a_workload_that_wants_none_is_relayed_and_copied_beside_others_that_are_not(scene: Scene) -> None:
