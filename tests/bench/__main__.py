@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -105,13 +105,13 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         "--peer-command", action="append", default=[], type=_commanded, metavar="NAME=COMMAND",
         help=f"this proxy too, behind a redirect (may be repeated); in its command stand {', '.join(WORDS)}",
     )  # fmt: skip
-    parser.add_argument("--rounds", type=int, help="rounds of each scenario (5)")
-    parser.add_argument("--seconds", type=int, help="seconds of each measurement (2)")
+    parser.add_argument("--rounds", type=_whole(1), help="rounds of each scenario (5)")
+    parser.add_argument("--seconds", type=_whole(1), help="seconds of each measurement (2)")
     parser.add_argument(
         "--patience", type=float, default=10, help="seconds to wait for a quiet machine before each turn (10)"
     )
     parser.add_argument(
-        "--retries", type=int, help="how often a disturbed turn is repeated; the calmest one counts (1)"
+        "--retries", type=_whole(0), help="how often a disturbed turn is repeated; the calmest one counts (1)"
     )
     parser.add_argument(
         "--realtime",
@@ -119,10 +119,10 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
         help="run all that is measured before all other processes, on a machine that is never quiet; "
         "not for loads that fill a core, where two of ours then take turns of 100 ms",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all samples as JSON")
-    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the tables as Markdown")
+    parser.add_argument("--json", type=_fresh, metavar="FILE", help="write all samples as JSON")
+    parser.add_argument("--markdown", type=_fresh, metavar="FILE", help="write the tables as Markdown")
     parser.add_argument(
-        "--plot", type=Path, metavar="FILE", help="draw the first number of each scenario, as SVG"
+        "--plot", type=_fresh, metavar="FILE", help="draw the first number of each scenario, as SVG"
     )
     parser.add_argument(
         "--delay-ms",
@@ -139,6 +139,26 @@ def _options(arguments: Sequence[str]) -> argparse.Namespace:
     options.retries = int(not options.quick) if options.retries is None else options.retries
     options.scenario = [name for name in ALL_NAMES if name in (options.scenario or ALL_NAMES)]
     return options
+
+
+def _whole(least: int) -> Callable[[str], int]:
+    """Return what reads a whole number that is not less than this."""
+
+    def read(text: str) -> int:
+        if not text.isdecimal() or int(text) < least:
+            raise argparse.ArgumentTypeError(f"{text!r} (want a whole number, {least} or more)")
+        return int(text)
+
+    return read
+
+
+def _fresh(text: str) -> Path:
+    """Read the name of a file, and make it: what was measured for minutes must not end up nowhere."""
+    try:
+        Path(text).touch()
+    except OSError as cause:
+        raise argparse.ArgumentTypeError(f"cannot write {text}: {cause.strerror}") from cause
+    return Path(text)
 
 
 def _commanded(text: str) -> Commanded:
@@ -255,7 +275,8 @@ def _show(run: Run, out: Console) -> None:
     doubts = report.doubt_lines(run)
     for doubt in doubts:
         out.print(f"in doubt: {doubt}", markup=False)
-    out.print("The machine was too noisy for those." if doubts else "The machine was quiet enough.")
+    if run.samples:
+        out.print("The machine was too noisy for those." if doubts else "The machine was quiet enough.")
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.bench import credentials, envoy, nginx_stream
-from tests.bench.__main__ import MTLS, PEERS
+from tests.bench.__main__ import MTLS, PEERS, main
 from tests.bench.commanded import WORDS, Commanded
 from tests.bench.process import running
 from tests.bench.rivals import hops_of
@@ -93,3 +93,25 @@ def test_who_leads_a_group_takes_it_along(tmp_path: Path) -> None:
     while left.exists():
         assert time.monotonic() < until
         time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        ("--rounds 0", "--rounds: '0' (want a whole number, 1 or more)"),
+        ("--rounds -1", "--rounds: '-1' (want a whole number, 1 or more)"),
+        ("--seconds 0.5", "--seconds: '0.5' (want a whole number, 1 or more)"),
+        ("--retries -1", "--retries: '-1' (want a whole number, 0 or more)"),
+        ("--json /nowhere/run.json", "--json: cannot write /nowhere/run.json: No such file or directory"),
+        ("--plot /nowhere/run.svg", "--plot: cannot write /nowhere/run.svg: No such file or directory"),
+        ("--peer-command nft", "--peer-command: nft: its command has no {echo_port}"),
+        ("--peer-command haproxy=x", "--peer-command: there is a peer haproxy already"),
+    ],
+)
+def test_what_is_wrong_is_said_before_anything_is_measured(
+    words: str, why: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words.split())
+    assert ended.value.code == 2
+    assert f"error: argument {why}" in capsys.readouterr().err

@@ -33,7 +33,9 @@ def test_program_works_unmeshed(program: Program, host: str) -> None:
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("name", ["curl", "nginx", "nginx-tls", "python", "node", "postgresql", "mariadb"])
+@pytest.mark.parametrize(
+    "name", ["curl", "nginx", "nginx-tls", "python", "node", "postgresql", "mariadb", "haproxy-splice"]
+)
 def test_one_wrong_bit_is_told(name: str) -> None:
     program = next(program for program in PROGRAMS if program.name == name)
     if program.skip_reason:
