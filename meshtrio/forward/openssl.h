@@ -45,9 +45,9 @@ static struct {
 #undef DECLARED
 } openssl;
 
-/* Ciphertext that OpenSSL has not taken yet. Filled by whoever reads the socket. */
+/* Ciphertext that OpenSSL has not taken yet, in the memory of whoever reads the socket. */
 static struct {
-	char *bytes;
+	const char *bytes;
 	size_t at, size;
 } in;
 
@@ -115,13 +115,12 @@ static long desk_ctrl(BIO *bio, int command, long number, void *pointer)
 }
 
 /* Make the BIO. NULL: there is no memory. */
-static BIO *made_desk(size_t in_bytes)
+static BIO *made_desk(void)
 {
 	BIO_METHOD *method = openssl.BIO_meth_new(openssl.BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "meshtrio");
 	BIO *desk;
 
-	in.bytes = malloc(in_bytes);
-	if (!method || !in.bytes || !openssl.BIO_meth_set_read(method, desk_read) ||
+	if (!method || !openssl.BIO_meth_set_read(method, desk_read) ||
 	    !openssl.BIO_meth_set_write(method, desk_write) || !openssl.BIO_meth_set_ctrl(method, desk_ctrl))
 		return NULL;
 	desk = openssl.BIO_new(method);

@@ -4,9 +4,13 @@
  * `Records` is what meshtrio/forward/pyrecords.py is, call by call; that one is used where this was not built. There
  * is one way to be right, so both have the same tests. Why it is worth having two is in ARCHITECTURE.md.
  *
- * OpenSSL takes ciphertext from one buffer, and leaves it in another, through a BIO that all ends share (openssl.h).
- * Both buffers are empty between calls, since no call lets go of the GIL in between. So an end has no buffer of its
- * own, but for what OpenSSL keeps of a record that is not whole.
+ * OpenSSL takes ciphertext from one place, and leaves it in another, through a BIO that all ends share (openssl.h).
+ * Both are empty between calls, since no call lets go of the GIL in between. So an end has no buffer of its own, but
+ * for what OpenSSL keeps of a record that is not whole.
+ *
+ * Ciphertext is read into the caller's buffer, with room for one record before it, and there its plaintext goes: what is
+ * as large as a cache is then walked once, not twice. That is safe, for OpenSSL copies a record before it decrypts it,
+ * no plaintext is longer than its record, and of earlier reads no more than one record, which is not whole, is waiting.
  */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -29,6 +33,7 @@
 static PyObject *Owing;
 static PyTypeObject *inner_type; /* _ssl._SSLSocket */
 static BIO *desk;
+static char *spare; /* CIPHER_BYTES, for what does not fit into the caller's buffer with a record */
 
 /* The beginning of PySSLSocket. */
 struct inner {
@@ -190,9 +195,12 @@ static int teach(Records *self)
 /* See pyrecords.py, recv_into. -1: an exception is set. */
 static Py_ssize_t receive(Records *self, Py_buffer *buffer, size_t asked)
 {
+	char *place;
+
 	asked = Py_MIN(asked, CIPHER_BYTES);
+	in.bytes = place = asked + RECORD_BYTES <= (size_t)buffer->len ? (char *)buffer->buf + RECORD_BYTES : spare;
 	while (!self->ready && !self->end) {
-		ssize_t got = recv(self->fd, in.bytes, asked, 0);
+		ssize_t got = recv(self->fd, place, asked, 0);
 		size_t filled = 0;
 
 		if (got < 0) {
@@ -462,7 +470,7 @@ static int records_init(Records *self, PyObject *args, PyObject *keywords)
 		PyErr_SetString(PyExc_ValueError, "more came with the handshake than is read at once");
 		return -1;
 	}
-	memcpy(in.bytes, PyBytes_AS_STRING(came), in.size);
+	in.bytes = memcpy(spare, PyBytes_AS_STRING(came), in.size);
 	Py_DECREF(came);
 	ssl = ((struct inner *)self->inner)->ssl;
 	openssl.BIO_up_ref(desk);
@@ -543,8 +551,9 @@ PyMODINIT_FUNC PyInit_records(void)
 	Owing = imported("meshtrio.forward.pyrecords", "Owing");
 	if (!Owing)
 		return NULL;
-	desk = made_desk(CIPHER_BYTES);
-	if (!desk)
+	spare = malloc(CIPHER_BYTES); /* takes no memory until it is used */
+	desk = made_desk();
+	if (!spare || !desk)
 		return PyErr_NoMemory();
 	module = PyType_Ready(&records_type) ? NULL : PyModule_Create(&records_module);
 	if (module && PyModule_AddObjectRef(module, "Records", (PyObject *)&records_type))
