@@ -49,6 +49,16 @@ def tune(
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, probes)
 
 
+def send_unpaced(sock: socket.socket) -> None:
+    """Send to the other end, which is on this machine, as fast as it reads, whatever the system's default is.
+
+    A congestion control that paces (BBR) protects no wire there, and costs a timer and a wake-up for each
+    64 KiB or less. Reno, which every kernel has and everybody may set (tcp(7)), paces nothing. As `tune`,
+    what a listening socket accepts inherits it.
+    """
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"reno")
+
+
 def arm_reset(sock: TcpEnd) -> None:
     """Make every later close a RST, also the one that the kernel does for a killed process.
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from meshtrio.address import Address
 from meshtrio.config.schema import Keepalive
-from meshtrio.forward.tcp import arm_reset, tune
+from meshtrio.forward.tcp import arm_reset, send_unpaced, tune
 from meshtrio.intercept import marks, original_dst
 from meshtrio.intercept.layout import Origin
 from meshtrio.intercept.netns import Netns
@@ -86,7 +86,7 @@ class Door:
         """
         self._keepalive = keepalive
         for listener in self.listeners:
-            self._tune(listener)
+            self._tune(listener, near=self.opened.direction == "outbound")
             arm_reset(listener)
 
     def accept(
@@ -156,7 +156,7 @@ class Door:
         sock = self.netns.socket(socket.AF_INET if to.is_v4 else socket.AF_INET6)
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, marks.marked(marks.OUTBOUND_DIAL))
-            self._tune(sock)
+            self._tune(sock, near=False)
         except BaseException:
             sock.close()
             raise
@@ -173,7 +173,7 @@ class Door:
         sock = self.netns.socket(family)
         try:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, marks.marked(marks.APP_DIAL))
-            self._tune(sock)
+            self._tune(sock, near=True)
             self._bind(sock, to, caller)
             source = Address.of(*sock.getsockname()[:2])
             if self._maps is not None and self.opened.rung == "ebpf":
@@ -187,9 +187,11 @@ class Door:
             if self._maps is not None and self.opened.rung == "ebpf":
                 self._maps.our_dials.discard(self.opened.netns, source)
 
-    def _tune(self, sock: socket.socket) -> None:
+    def _tune(self, sock: socket.socket, *, near: bool) -> None:
         alive = self._keepalive
         tune(sock, after_s=alive.after_s, every_s=alive.every_s, probes=alive.probes)
+        if near:  # who dials the outbound door, and the app, are workloads of this node
+            send_unpaced(sock)
 
     def _bind(self, sock: socket.socket, to: Address, caller: Address) -> None:
         family = sock.family

@@ -56,6 +56,11 @@ async def until_acked(sock: trio.socket.SocketType) -> None:
         await trio.sleep(0.001)
 
 
+def congestion_control(sock: socket.socket) -> bytes:
+    """Name what decides how fast the socket sends."""
+    return sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, 16).rstrip(b"\0")
+
+
 def at_mark(sock: trio.socket.SocketType) -> bool:
     siocatmark = 0x8905
     return fcntl.ioctl(sock.fileno(), siocatmark, bytes(4)) != bytes(4)

@@ -11,10 +11,21 @@ from meshtrio.forward.tcp import (
     close_with_reset,
     has_heard_end,
     is_at_mark,
+    send_unpaced,
     tune,
     unacked_bytes,
 )
-from tests.forward.peers import FIN, LOOPBACK, RESET, connected, pair, pattern, read, until_acked
+from tests.forward.peers import (
+    FIN,
+    LOOPBACK,
+    RESET,
+    congestion_control,
+    connected,
+    pair,
+    pattern,
+    read,
+    until_acked,
+)
 
 FAMILIES = pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_INET6], ids=["v4", "v6"])
 
@@ -27,6 +38,14 @@ def test_tuned(family: int) -> None:
         assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
         asked = [socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT]
         assert [sock.getsockopt(socket.IPPROTO_TCP, option) for option in asked] == [60, 15, 4]
+
+
+@FAMILIES
+def test_what_is_accepted_is_unpaced_if_its_listener_is(family: int) -> None:
+    with socket.create_server((LOOPBACK[socket.AddressFamily(family)], 0), family=family) as server:
+        send_unpaced(server)
+        with socket.create_connection(server.getsockname()[:2]), server.accept()[0] as accepted:
+            assert congestion_control(accepted) == b"reno"
 
 
 @FAMILIES
