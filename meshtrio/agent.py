@@ -13,6 +13,7 @@ workers that go on, and a successor adopts what is pinned.
 """
 
 import contextlib
+import itertools
 import os
 import time
 from pathlib import Path
@@ -38,8 +39,9 @@ from meshtrio.observe import log
 from meshtrio.places import list_path
 from meshtrio.upkeep import Setting, Upkeep
 
-FOLLOW_S = 0.5
-"""How often rules follow listening ports (rung R0), and ended processes and lost cgroups are looked for."""
+FOLLOW_S, THOROUGH = 0.5, 4
+"""How often rules follow listening ports (rung R0), and ended processes are looked for; and every how manieth
+time lost cgroups, each of which takes a call. The kernel's word has them looked for at once."""
 
 
 class Agent:
@@ -162,19 +164,19 @@ class Agent:
 
     async def _watch(self) -> None:
         with CgroupNews() as news:
-            while True:
-                with trio.move_on_after(FOLLOW_S):
+            for turn in itertools.count():
+                with trio.move_on_after(FOLLOW_S) as calm:
                     await news.made([workload.cgroup for workload in self.parts.registry if workload.cgroup])
-                await self._follow()
+                await self._follow(thoroughly=turn % THOROUGH == 0 or not calm.cancelled_caught)
 
-    async def _follow(self) -> None:
+    async def _follow(self, *, thoroughly: bool) -> None:
         for workload in self.parts.registry:
             if workload.has_ended:
                 log.info("the process of a workload has ended", workload=workload.spec.name)
                 with contextlib.suppress(WorkloadError):
                     await self.remove_workload(workload.spec.name)
         try:
-            await self.parts.registry.refresh()
+            await self.parts.registry.refresh(thoroughly=thoroughly)
         except Exception as failed:  # noqa: BLE001  one workload's netns vanishing must not end the agent
             log.rarely("a workload could not be followed", why=str(failed))
 

@@ -28,6 +28,8 @@ class CgroupNews:
         """Open it. If others have all that there are (fs.inotify.max_user_instances), nothing is heard."""
         self._line: int = _libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
         self._folders: dict[int, Path] = {}
+        self._paths: list[Path] = []
+        self._parents: set[Path] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -43,7 +45,9 @@ class CgroupNews:
         """
         if self._line < 0:
             await trio.sleep_forever()
-        self._watch({path.parent for path in paths})
+        if paths != self._paths:  # of a thousand the parents take a millisecond
+            self._paths, self._parents = paths, {path.parent for path in paths}
+        self._watch(self._parents)
         while self._heard().isdisjoint(paths):
             await trio.lowlevel.wait_readable(self._line)
 

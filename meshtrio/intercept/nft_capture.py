@@ -6,10 +6,11 @@ followed: listening ports, services on loopback, the cgroup, and that the rules 
 
 import msgspec
 
-from meshtrio.intercept import cgroup, listening, nft
+from meshtrio.intercept import cgroup, nft
 from meshtrio.intercept.capture import Surroundings, Wanted
 from meshtrio.intercept.dns_door import DnsDoor
 from meshtrio.intercept.doors import open_doors
+from meshtrio.intercept.listening import ListeningPorts
 from meshtrio.intercept.nft_plan import (
     CgroupMatch,
     InboundCapture,
@@ -38,6 +39,7 @@ class NftCapture:
         self._ports: tuple[int, ...] = ()
         self._around = Surroundings()
         self.cgroup_id = 0
+        self._listeners = ListeningPorts()
         self.outbound = open_doors(netns, wanted.outbound_port, any_port=wanted.any_port)
         try:
             # A redirect of what comes from outside goes to the address of the interface.
@@ -133,5 +135,5 @@ class NftCapture:
     def _listening(self) -> tuple[int, ...]:
         if self._wanted.cgroup is None:
             return ()
-        found = listening.ports_of_processes(cgroup.processes(self._wanted.cgroup))
+        found = self._listeners.of(cgroup.processes(self._wanted.cgroup))
         return tuple(sorted(found | set(self._wanted.ports)))

@@ -141,11 +141,11 @@ class Registry:
                 " or choose another name"
             )
 
-    async def refresh(self) -> None:
-        """Let captures follow what changes around them. Raises what one of them met, after all."""
+    async def refresh(self, *, thoroughly: bool = True) -> None:
+        """Let captures follow what changes around them, hooks if `thoroughly`. Raises what one met, late."""
         met: Exception | None = None
         for workload in self:
-            if workload.rung == "ebpf" and workload.lost_cgroup == workload.told:
+            if workload.rung == "ebpf" and not (thoroughly and workload.lost_cgroup != workload.told):
                 continue  # all else hooks know by themselves
             # Not while it is being removed: its rules would come back.
             async with self._changing:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from meshtrio.intercept.listening import ports_in_netns, ports_of_processes
+from meshtrio.intercept import listening
+from meshtrio.intercept.listening import KEPT_S, ListeningPorts, ports_in_netns, ports_of_processes
 from meshtrio.intercept.sockdiag import Listener, SockDiag
 from tests.bpf.app import App, app_in
 from tests.support.namespace import Namespace
@@ -160,3 +161,36 @@ def test_the_calling_thread_is_asked_by_default() -> None:
         inode = os.fstat(mine.fileno()).st_ino
         assert inode in ports_in_netns()[port]
         assert port in ports_of_processes([os.getpid()])
+
+
+def test_who_asks_again_reads_what_is_open_only_if_something_is_otherwise(
+    space: Namespace, group: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    real, now = listening._socket_inodes, [100.0]
+
+    def inodes(pid: int) -> set[int]:
+        read.append(pid)
+        return real(pid)
+
+    monkeypatch.setattr(listening, "_socket_inodes", inodes)
+    asked = ListeningPorts(lambda: now[0])
+    with server(space, group) as one, server(space, group) as other:
+
+        def found(*apps: App) -> tuple[set[int], int]:
+            read.clear()
+            return asked.of(app.pid for app in apps), len(read)
+
+        one.do("first = listening('127.0.0.1', 80)")
+        assert found(one) == ({80}, 1)
+        assert found(one) == ({80}, 0)
+        other.do("first = listening('::', 81)")
+        assert found(one) == ({80}, 1), "it may be its own"
+        assert found(one, other) == ({80, 81}, 2)
+        one.do("second = listening('127.0.0.1', 82)")
+        assert found(one, other) == ({80, 81, 82}, 2)
+        one.do("first.close()")
+        assert found(one, other) == ({81, 82}, 2)
+        assert found(one, other) == ({81, 82}, 0)
+        now[0] += KEPT_S
+        assert found(one, other) == ({81, 82}, 2), "it may have been handed over"
