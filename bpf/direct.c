@@ -38,7 +38,7 @@ static __always_inline int picked_once(const struct addr *to, struct service *se
 				       struct slot *picked)
 {
 	struct slot_key key = { .service = *to, .generation = service->generation };
-	__u32 slots = service->slots, algorithm = service->algorithm, slot;
+	__u32 slots = service->slots, algorithm = service->algorithm & ~PICK_GUARDED, slot;
 	struct slot *first, *second;
 
 	if (!slots)
@@ -60,7 +60,8 @@ static __always_inline int picked_once(const struct addr *to, struct service *se
 	return 1;
 }
 
-/* Pick; once more if the slots were replaced meanwhile. */
+/* Pick; once more if the slots were replaced meanwhile. Not from slots that are guarded: only the first ones may have
+ * been granted. */
 static __always_inline int picked(const struct addr *to, struct service *service, const struct workload *w,
 				  struct slot *slot)
 {
@@ -69,7 +70,7 @@ static __always_inline int picked(const struct addr *to, struct service *service
 	if (picked_once(to, service, w, slot))
 		return 1;
 	service = services.lookup(&address);
-	return service && picked_once(to, service, w, slot);
+	return service && !(service->algorithm & PICK_GUARDED) && picked_once(to, service, w, slot);
 }
 
 static __always_inline void source_of(struct bpf_sock_ops *ctx, struct addr *source)
@@ -88,22 +89,34 @@ static __always_inline void source_of(struct bpf_sock_ops *ctx, struct addr *sou
 	__builtin_memcpy(source->ip, words, 16);
 }
 
-/* A socket is about to connect to a member. */
-static __always_inline void follow(struct bpf_sock_addr *ctx, const struct addr *to, const struct workload *w,
-				   const struct slot *slot)
+/* A socket is about to connect to a member. 0: that cannot be remembered. */
+static __always_inline int follow(struct bpf_sock_addr *ctx, const struct addr *to, const struct workload *w,
+				  const struct slot *slot)
 {
 	struct followed followed = { .live = { .destination = *to,
 					       .member = slot->member,
 					       .workload = w->id,
+					       .called = slot->called,
 					       .netns = w->netns },
+				     .there = slot->netns,
 				     .seat = slot->seat };
 	__u64 cookie = bpf_get_socket_cookie(ctx);
 
 	/* The socket may have been redirected before (a second connect). */
 	if (flows.sk_storage_get(ctx->sk, 0, 0))
 		flows.sk_storage_delete(ctx->sk);
-	if (!keep(cookie, &followed))
-		count(FULL_LIVE);
+	if (keep(cookie, &followed))
+		return 1;
+	count(FULL_LIVE);
+	return 0;
+}
+
+/* Pick, and remember it. 0: it must go through the worker. What was granted must be remembered, or nobody where it
+ * comes to would know whose it is; all else is carried all the same. */
+static __always_inline int goes_to_member(struct bpf_sock_addr *ctx, const struct addr *to, struct service *service,
+					  const struct workload *w, struct slot *slot)
+{
+	return picked(to, service, w, slot) && (follow(ctx, to, w, slot) || !slot->called);
 }
 
 /* A socket is about to connect elsewhere, perhaps after a connect to a member that failed before it began. */
@@ -115,7 +128,7 @@ static __always_inline void unfollow(struct bpf_sock_addr *ctx)
 		forget(cookie);
 }
 
-static __always_inline void direct_begins(struct bpf_sock_ops *ctx, struct followed *followed,
+static __always_inline void direct_begins(struct bpf_sock_ops *ctx, __u64 cookie, struct followed *followed,
 					  struct member *member)
 {
 	/* At once, for the seat may be taken back at any moment. */
@@ -126,6 +139,8 @@ static __always_inline void direct_begins(struct bpf_sock_ops *ctx, struct follo
 	source_of(ctx, &followed->live.source);
 	followed->live.began = bpf_ktime_get_ns();
 	followed->flags = FLOW_BEGUN;
+	if (followed->live.called)
+		sets_out(cookie, followed);
 	bpf_sock_ops_cb_flags_set(ctx, BPF_SOCK_OPS_STATE_CB_FLAG);
 }
 
@@ -180,12 +195,14 @@ static __always_inline void settle(__u64 cookie, struct member *member, struct p
 }
 
 static __always_inline void direct_ends(struct bpf_sock_ops *ctx, __u64 cookie, struct followed *followed,
-					struct member *member, __u32 state)
+					struct member *member, __u32 state, __u32 flags)
 {
 	int let_go = followed->released;
 	struct payload carried = payload(ctx, followed, state, let_go);
 	struct ended *ended = direct_ended.ringbuf_reserve(sizeof(*ended));
 
+	if (followed->live.called)
+		has_passed(followed);
 	/* Asked once: to the verifier of 5.10 what was reserved could be NULL the next time. */
 	if (!ended) {
 		settle(cookie, member, carried, state);
@@ -198,7 +215,7 @@ static __always_inline void direct_ends(struct bpf_sock_ops *ctx, __u64 cookie, 
 	ended->sent = carried.sent;
 	ended->received = carried.received;
 	ended->state = state;
-	ended->flags = (let_go ? FLOW_RELEASED : 0) | (ctx->total_retrans ? FLOW_RETRANSMITTED : 0);
+	ended->flags = flags | (let_go ? FLOW_RELEASED : 0) | (ctx->total_retrans ? FLOW_RETRANSMITTED : 0);
 	/* Before the agent is told, who may look at once. */
 	settle(cookie, member, carried, state);
 	direct_ended.ringbuf_submit(ended, waking(state, let_go, carried.received));
@@ -207,6 +224,7 @@ static __always_inline void direct_ends(struct bpf_sock_ops *ctx, __u64 cookie, 
 /* Follow a direct connection: at its begin, when it stands, and at its end, each once. */
 static __always_inline void direct_changes(struct bpf_sock_ops *ctx, __u64 cookie, struct followed *followed)
 {
+	__u32 state = ctx->args[0], flags = 0;
 	struct member *member;
 
 	if (ctx->op == BPF_SOCK_OPS_STATE_CB && ctx->args[1] == BPF_TCP_FIN_WAIT2) {
@@ -216,10 +234,20 @@ static __always_inline void direct_changes(struct bpf_sock_ops *ctx, __u64 cooki
 	if (ctx->op != BPF_SOCK_OPS_TCP_CONNECT_CB && !(followed->flags & FLOW_BEGUN))
 		return;
 	member = seated(&followed->seat);
-	if (ctx->op == BPF_SOCK_OPS_TCP_CONNECT_CB)
-		direct_begins(ctx, followed, member);
-	else if (ctx->op == BPF_SOCK_OPS_STATE_CB)
-		direct_ends(ctx, cookie, followed, member, ctx->args[0]);
-	else if (member)
-		__sync_fetch_and_add(&member->established, 1);
+	if (ctx->op == BPF_SOCK_OPS_TCP_CONNECT_CB) {
+		direct_begins(ctx, cookie, followed, member);
+		return;
+	}
+	if (ctx->op == BPF_SOCK_OPS_ACTIVE_ESTABLISHED_CB) {
+		if (!followed->live.called || has_arrived(cookie, followed)) {
+			if (member)
+				__sync_fetch_and_add(&member->established, 1);
+			return;
+		}
+		silence(ctx, cookie);
+		/* To the books it never stood. */
+		state = BPF_TCP_SYN_SENT;
+		flags = FLOW_ASTRAY;
+	}
+	direct_ends(ctx, cookie, followed, member, state, flags);
 }

@@ -9,6 +9,7 @@
 #include "include/maps.h"
 #include "include/seen.h"
 #include "berths.c"
+#include "grants.c"
 #include "direct.c"
 #include "outbound.c"
 #include "direct_udp.c"

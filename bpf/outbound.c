@@ -97,7 +97,7 @@ static __always_inline __u32 outbound_facts(struct bpf_sock_addr *ctx, const str
 	if (known) {
 		*service = known;
 		facts |= FACT_SERVICE;
-		if (known->slots && !(w->flags & WORKLOAD_RELAYED))
+		if (known->slots && !(w->flags & WORKLOAD_RELAYED) && is_granted(known, to, w))
 			facts |= FACT_DIRECT;
 	}
 	/* A link-local resolver cannot be asked without its zone, which nobody would tell ours. */
@@ -154,14 +154,13 @@ static __always_inline enum reason outbound(struct bpf_sock_addr *ctx, const str
 		facts |= carrying_facts(ctx, w, ways);
 	enum reason why = decided(ctx, to, facts);
 	/* Nothing is redirected without a workload, but the verifier cannot know. */
-	if (w && why == DIRECT && (!member || !service || !picked(to, service, w, &slot))) {
+	if (w && why == DIRECT && (!member || !service || !goes_to_member(ctx, to, service, w, &slot))) {
 		count(MISSED_MEMBER);
 		facts &= ~FACT_DIRECT;
 		why = decided(ctx, to, facts | carrying_facts(ctx, w, ways));
 	}
 	if (w && why == DIRECT && member) {
 		*member = slot.member;
-		follow(ctx, to, w, &slot);
 	} else if (w && (why == REDIRECTED || why == RESOLVED_BY_US)) {
 		if (ctx->type == SOCK_STREAM)
 			unfollow(ctx);

@@ -3,7 +3,8 @@
  *
  * The inbound door gets it with the local address kept, without conntrack or NAT. The worker's own
  * dial to the app is known exactly, by its source (our_dials), and not by coming over lo: two
- * workloads of one netns that talk over loopback are caught at both ends.
+ * workloads of one netns that talk over loopback are caught at both ends. Who has been granted to call
+ * without us is known by its source and what it called (grants.c).
  *
  * When we are wrong: no entry for the port means that it passes. No door, or nobody who serves it:
  * the failure policy of the netns decides.
@@ -13,6 +14,7 @@ int inbound(struct bpf_sk_lookup *ctx)
 	__u32 zero = 0, family = ctx->family == AF_INET6;
 	struct here *self = here.lookup(&zero);
 	struct port_key port = {};
+	struct passage passage = {};
 	struct place peer = {};
 	struct listener *listener;
 	struct bpf_sock *door;
@@ -25,7 +27,7 @@ int inbound(struct bpf_sk_lookup *ctx)
 	port.netns = self->netns;
 	port.port = ctx->local_port;
 	listener = ports.lookup(&port);
-	if (!listener || listener->sockets <= 0 || port_excluded(EXCLUDED_INBOUND, port.port))
+	if (!listener || listener->sockets <= 0)
 		return SK_PASS;
 	peer.netns = self->netns;
 	peer.addr.port = (__be16)ctx->remote_port;
@@ -35,12 +37,27 @@ int inbound(struct bpf_sk_lookup *ctx)
 		words[2] = WORD(ctx->remote_ip6[2]);
 		words[3] = WORD(ctx->remote_ip6[3]);
 		__builtin_memcpy(peer.addr.ip, words, 16);
+		words[0] = WORD(ctx->local_ip6[0]);
+		words[1] = WORD(ctx->local_ip6[1]);
+		words[2] = WORD(ctx->local_ip6[2]);
+		words[3] = WORD(ctx->local_ip6[3]);
+		__builtin_memcpy(passage.member.ip, words, 16);
 	} else {
 		map_v4(&peer.addr, ctx->remote_ip4);
+		map_v4(&passage.member, ctx->local_ip4);
 	}
+	passage.netns = self->netns;
+	passage.source = peer.addr;
+	passage.member.port = bpf_htons(port.port);
 	facts = FACT_LISTENED;
-	if (our_dials.lookup(&peer))
+	/* First, for such a connection pays for nothing else of ours. */
+	if (arrives(&passage, listener->workload))
+		facts |= FACT_GRANTED;
+	else if (our_dials.lookup(&peer))
 		facts |= FACT_OUR_DIAL;
+	/* After that: whoever was granted to come when it was not excluded has arrived all the same. */
+	if (port_excluded(EXCLUDED_INBOUND, port.port))
+		return SK_PASS;
 	if (beating(BEAT_OF_DOORS))
 		facts |= FACT_ALIVE;
 	if (self->flags & WORKLOAD_CLOSED)

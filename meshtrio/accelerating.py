@@ -23,21 +23,24 @@ class Accelerating:
 
     def __init__(self, config: Config) -> None:
         """Begin without a trial."""
-        self._rung_max: RungMax = config.rung_max
         self._cache = Path(config.paths.cache)
         self._refused: Mapping[RungMax, str] = ladder.UNKNOWN
         self._trying = trio.Lock()
+        self.stopless = ""
+        """Why the kernel cannot stop a granted connection that goes astray."""
+        self.settle(config)
 
     def settle(self, config: Config) -> None:
         """Let another configuration hold."""
-        self._rung_max = config.rung_max
+        self._rung_max: RungMax = config.rung_max
+        self._ungranted = ladder.why_no_grants(config)
 
     async def tried_for(self, acceleration: str) -> None:
         """Know what the kernel says to this wish, if it is one for sk_msg; or be without, after PATIENCE_S.
 
         Nothing depends on it but what is told.
         """
-        if acceleration not in ladder.OPT_IN:
+        if acceleration != ladder.BY_SK_MSG:
             return
         # As with discovery: an agent that nobody asks carries neither the code nor the findings.
         from meshtrio.accelerate.proof import Untried, proved
@@ -57,4 +60,10 @@ class Accelerating:
     def workload(self, one: Workload) -> Standing:
         """Say where this workload's connections stand."""
         hooks = one.rung == "ebpf"
-        return ladder.workload(self._rung_max, one.spec.acceleration, hooks=hooks, refused=self._refused)
+        return ladder.workload(
+            self._rung_max,
+            one.spec.acceleration,
+            hooks=hooks,
+            refused=self._refused,
+            ungranted=self._ungranted or self.stopless,
+        )

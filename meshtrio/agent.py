@@ -125,6 +125,7 @@ class Agent:
             for lost in await parts.registry.adopt():
                 log.warning("a workload of the last agent could not be adopted", why=lost)
             self._adopted.set()
+            parts.direct.begin()
             await self._add_configured()
             parts.catching = True
             watching.start_soon(self._watch)

@@ -9,20 +9,22 @@ import select
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 import trio
 
 from meshtrio.address import Address
-from meshtrio.intercept.direct_layout import DirectEnded, DirectLive, EndedWords
 from meshtrio.intercept.direct_maps import DirectMaps
+from meshtrio.intercept.followed_layout import DirectEnded, DirectLive, EndedWords
 from meshtrio.intercept.netns import Netns
-from meshtrio.intercept.sockdiag import SockDiag
+from meshtrio.intercept.sockdiag import LOOPBACK_INDEX, SockDiag
 from meshtrio.messages import Connection, Count, Tally
 from meshtrio.observe import log
 from meshtrio.observe.direct_ends import end_of, is_fault, outcome_of, payload, shown, sums_of, tally_of
 from meshtrio.observe.ledger import LISTED
 from meshtrio.observe.sums import Later
 from meshtrio.outcome import Outcome
+from meshtrio.route.granting import BY_KERNEL
 
 READ_S = 0.2
 """How often ended connections are read if none fails. The hooks keep 8,192 of them: 40,000 a second are
@@ -41,6 +43,7 @@ CUTS_BOUND = 65_536
 """So many connections that we have ended are remembered until the hooks tell of their end."""
 
 ON_REQUEST = "closed on request"
+ASTRAY = "it did not arrive at the workload that it was granted to go to, and has sent nothing"
 GONE_ON = "the workload was removed; the connection itself goes on"
 
 
@@ -52,17 +55,23 @@ class DirectBook:
         spaces: Callable[[], Mapping[int, Netns]],
         services: Mapping[Address, str],
         tell: Callable[[Tally, Sequence[Later]], None],
+        identity: Callable[[int], str] = lambda workload: "",
     ) -> None:
         """Begin without a kernel: there are none. `spaces` gives the namespaces of workloads by their ids,
-        `services` names the service of an address, `tell` gets what has ended, the last of it one by one."""
+        `services` names the service of an address, `tell` gets what has ended, the last of it one by one,
+        `identity` says who a workload can prove to be."""
         self.maps: DirectMaps | None = None
         self._spaces = spaces
         self._services = services
         self._tell = tell
+        self._identity = identity
         self._names: dict[int, str] = {}
-        self._cut: set[int] = set()
+        self._cut: dict[int, str] = {}
+        """Those that we have ended, by their cookies, and why."""
         self.failed: Callable[[Sequence[DirectEnded]], object] = len
         """Called with connections whose ends speak against their endpoints."""
+        self.astray: Callable[[int, Address], object] = lambda workload, service: None
+        """Called with workload and destination of a connection that did not arrive where it was granted."""
 
     def enter(self, number: int, name: str) -> None:
         """Know a workload by its name, until it leaves."""
@@ -91,26 +100,39 @@ class DirectBook:
         ended = self.maps.ended(AT_ONCE) if self.maps is not None else []
         if not ended:
             return 0
-        cut = self._cut & {one.cookie for one in ended} if self._cut else frozenset()
-        self._cut -= cut
-        kinds = sums_of(ended, cut)
+        cut = {one.cookie: self._cut.pop(one.cookie) for one in ended if one.cookie in self._cut}
+        kinds = sums_of(ended, cut.keys())
         names = {who: self._names_of(*who) for who in {(workload, to) for workload, to, _ in kinds}}
         counts = [
             Count("outbound", *names[workload, to], end, *sums) for (workload, to, end), sums in kinds.items()
         ]
 
         def shown_later(one: EndedWords) -> Later:
-            return partial(_shown, one, names[one.workload, one.destination], is_cut=one.cookie in cut)
+            why = ASTRAY if one.astray else cut.get(one.cookie, "")
+            return partial(_shown, one, names[one.workload, one.destination], why, self._secured(one.called))
 
         logged = {outcome for _, _, outcome in kinds if log.heeds(outcome)}
         for one in ended if logged else ():
-            if end_of(one, cut) in logged:
+            if end_of(one, cut.keys()) in logged:
                 log.ended(shown_later(one)())
         last = ended[-LISTED:]
         self._tell(Tally(counts, [], len(ended) - len(last)), list(map(shown_later, last)))
         if faults := [one.whole() for one in ended if one.cookie not in cut and is_fault(one)]:
             self.failed(faults)
+        self._end_strays([one for one in ended if one.astray])
         return len(ended)
+
+    def _end_strays(self, strays: Sequence[EndedWords]) -> None:
+        """End connections that did not arrive where they were granted to go. The hooks keep them silent."""
+        for one in strays:
+            was = one.whole().was
+            space = self._spaces().get(was.netns)
+            if space is not None:
+                with contextlib.suppress(OSError), contextlib.closing(SockDiag(space)) as line:
+                    # The hooks have bound it there, to keep it silent.
+                    line.destroy(was.source, was.member, one.cookie, interface=LOOPBACK_INDEX)
+        for workload, destination in dict.fromkeys((one.workload, one.destination) for one in strays):
+            self.astray(workload, Address.unpack(destination))
 
     async def live(self) -> tuple[list[Connection], int]:
         """Return the connections that live, and how many more there are.
@@ -126,7 +148,8 @@ class DirectBook:
             now, wall_now = time.monotonic(), time.time()
             for cookie, one in some:
                 sent, received = carried.get(cookie, (0, 0))
-                told = {"sent_bytes": sent, "received_bytes": received}
+                told: dict[str, Any] = {"sent_bytes": sent, "received_bytes": received}
+                told |= self._secured(one.called)
                 listed.append(shown(cookie, one, self._named(one), now=now, wall_now=wall_now, **told))
             await trio.lowlevel.checkpoint()
         return listed, len(found) - len(listed)
@@ -154,13 +177,13 @@ class DirectBook:
         now, wall_now = time.monotonic(), time.time()
         lost = []
         for cookie, one in self.maps.lose(number) if self.maps is not None else ():
-            end = {"outcome": Outcome.DRAINED, "detail": GONE_ON}
+            end = {"outcome": Outcome.DRAINED, "detail": GONE_ON, **self._secured(one.called)}
             lost.append(shown(cookie, one, self._named(one), now=now, wall_now=wall_now, **end))
         self._end(lost)
         self._names.pop(number, None)
 
-    def close(self, wanted: Callable[[str, Address], bool]) -> int:
-        """End the connections to services and endpoints that are wanted, both sides by RST; say how many.
+    def close(self, wanted: Callable[[str, DirectLive], bool], why: str = ON_REQUEST) -> int:
+        """End those that are wanted, by service and as they are, both sides by RST; say how many.
 
         OSError if the kernel cannot (CONFIG_INET_DIAG_DESTROY), before any is ended.
         """
@@ -169,17 +192,17 @@ class DirectBook:
         closed = 0
         try:
             for cookie, one in self._living():
-                if one.netns not in spaces or not wanted(self._services.get(one.destination, ""), one.member):
+                if one.netns not in spaces or not wanted(self._services.get(one.destination, ""), one):
                     continue
                 if one.netns not in lines:
                     lines[one.netns] = SockDiag(spaces[one.netns])
                 if len(self._cut) >= CUTS_BOUND:
                     self._cut.clear()
-                self._cut.add(cookie)
+                self._cut[cookie] = why
                 if lines[one.netns].destroy(one.source, one.member, cookie):
                     closed += 1
                 else:
-                    self._cut.discard(cookie)
+                    self._cut.pop(cookie, None)
         finally:
             for line in lines.values():
                 line.close()
@@ -197,11 +220,15 @@ class DirectBook:
     def _names_of(self, workload: int, destination: bytes) -> tuple[str, str]:
         return self._names.get(workload, ""), self._services.get(Address.unpack(destination), "")
 
+    def _secured(self, called: int) -> dict[str, str]:
+        """Say who the other side is, where the kernel vouches for it."""
+        return {"peer": self._identity(called), "tls": BY_KERNEL} if called else {}
+
     def _named(self, one: DirectLive) -> tuple[str, str]:
         return self._names.get(one.workload, ""), self._services.get(one.destination, "")
 
 
-def _shown(words: EndedWords, names: tuple[str, str], *, is_cut: bool) -> Connection:
+def _shown(words: EndedWords, names: tuple[str, str], why: str, secured: dict[str, str]) -> Connection:
     ended = words.whole()
     return shown(
         ended.cookie,
@@ -211,6 +238,7 @@ def _shown(words: EndedWords, names: tuple[str, str], *, is_cut: bool) -> Connec
         wall_now=time.time() - max(0.0, time.monotonic() - ended.at),
         sent_bytes=ended.sent,
         received_bytes=ended.received,
-        outcome=Outcome.DRAINED if is_cut else outcome_of(ended),
-        detail=ON_REQUEST if is_cut else "",
+        outcome=Outcome.DRAINED if why and not ended.astray else outcome_of(ended),
+        detail=why,
+        **secured,
     )

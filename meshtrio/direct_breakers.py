@@ -25,7 +25,7 @@ from meshtrio.breaker_board import BreakerBoard
 from meshtrio.catalog.service import Service, ServicePort
 from meshtrio.catalog.snapshot import Snapshot
 from meshtrio.config.traffic import Settings
-from meshtrio.intercept.direct_layout import DirectEnded
+from meshtrio.intercept.followed_layout import DirectEnded
 from meshtrio.messages import Observed
 from meshtrio.observe import log
 from meshtrio.observe.direct_ends import SYN_SENT, is_fault

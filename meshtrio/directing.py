@@ -4,6 +4,7 @@ itself.
 """
 
 import itertools
+import time
 from collections.abc import Mapping, Sequence, Set
 
 import trio
@@ -23,13 +24,18 @@ from meshtrio.config.wishes import NO_WISHES
 from meshtrio.direct_book import DirectBook
 from meshtrio.direct_breakers import DirectBreakers
 from meshtrio.direct_keeper import DirectKeeper
+from meshtrio.direct_revoking import DirectRevoking
+from meshtrio.direct_sums import gauges, summaries
+from meshtrio.granting import Grantor
 from meshtrio.intercept.direct_maps import DirectMaps
 from meshtrio.intercept.kernel import Kernel
 from meshtrio.intercept.netns import Netns
 from meshtrio.intercept.registry import Registry
 from meshtrio.intercept.tables import Ports
 from meshtrio.intercept.udp_maps import UdpMaps
+from meshtrio.messages import Credentials, Trusted
 from meshtrio.neighbours import Nearby
+from meshtrio.observe import log
 from meshtrio.observe.sums import Gauge, Sums
 from meshtrio.publisher import Publisher
 from meshtrio.route.directness import Asked, asked_of
@@ -56,13 +62,20 @@ class Directing:
         self._publisher = publisher
         self._registry = registry
         self._ports: Ports | None = None
-        near = Nearby(lambda: self._spaces().values(), lambda: self._ports)
-        self._keeper = DirectKeeper(publisher, config, self, near)
+        self._maps: DirectMaps | None = None
+        self._begun = trio.Event()
+        self._near = Nearby(lambda: self._spaces().values(), lambda: self._ports)
+        self._grantor = Grantor(config, lambda: registry, self._near)
+        self._keeper = DirectKeeper(publisher, config, self, self._grantor)
+        self._is_stale = False
+        """Somebody has another certificate, and who may go to whom was not judged since."""
         self.udp = UdpKeeper(publisher, config, self)
         publisher.follower = self._follow
         by_tcp = publisher.used_directly
         publisher.used_directly = lambda: by_tcp() | self.udp.used
-        self._book = DirectBook(self._spaces, self._keeper.names, sums.add)
+        self._book = DirectBook(self._spaces, self._keeper.names, sums.add, self._grantor.identity)
+        self._book.astray = self._strayed
+        self._revoking = DirectRevoking(self._grantor, self._book)
         self._clock, self._starting = board.clock, Starting()
         self._breakers = DirectBreakers(board, lambda: publisher.snapshot, self._settings, self._established)
         self._breakers.changed = lambda key: self._keeper.follow([key])
@@ -72,26 +85,53 @@ class Directing:
         """How traffic goes, by TCP and by UDP: for those who list services."""
         self.live = self._book.live
         self.enter = self._book.enter
-        self.leave = self._book.leave
 
     def use(self, kernel: Kernel) -> None:
-        """Use this kernel's maps from now on; what a predecessor left in them holds on for now."""
-        maps = DirectMaps(kernel.maps)
+        """Use this kernel's maps from now on; what a predecessor left in them holds until `begin`."""
+        self._maps = maps = DirectMaps(kernel.maps)
+        self._grantor.why_not = kernel.why_no_grants
         self._ports = Ports(kernel.maps["ports"])
         self._publisher.use_map(kernel.maps["services"], keep=maps.standing.keys())
         self._book.maps = maps
-        self._keeper.use(maps)
         if not kernel.why_no_names:
             self.udp.use(UdpMaps(kernel.maps))
+
+    def begin(self) -> None:
+        """Judge services, now that it is known which workloads are here: theirs are not called in plain."""
+        if self._maps is not None:
+            self._keeper.use(self._maps)
+        self._begun.set()
 
     def settle(self, config: Config) -> None:
         """Let another configuration hold."""
         self._config = config
+        self._grantor.settle(config)
         self._keeper.settle(config)
         self.udp.settle(config)
 
+    def hear(self, news: Credentials | Trusted) -> None:
+        """Know from now on who a workload is and until when it can prove that, or who is revoked."""
+        for number in self._grantor.hear(news):
+            self.withdraw(number)
+
+    def withdraw(self, number: int | None = None) -> None:
+        """Grant nothing of this workload (None: of any) until the next tick, which judges anew.
+
+        Call it before the hooks forget a workload or a port: who comes there then has not arrived.
+        """
+        self._grantor.look_anew()
+        self._keeper.withdraw(number)
+        self._is_stale = True
+
+    def leave(self, number: int) -> None:
+        """Close the books of a workload whose hooks are gone."""
+        self._book.leave(number)
+        self._grantor.forget(number)
+        self.withdraw(number)
+
     async def run(self) -> None:
         """Keep what changes by itself true until cancelled. To be started when the catalog has been read."""
+        await self._begun.wait()
         self._keeper.reconcile()
         self.udp.reconcile()
         async with trio.open_nursery() as both:
@@ -104,8 +144,14 @@ class Directing:
                     lambda name: self._publisher.snapshot.service(name.rpartition(":")[0]) is not None
                 )
                 self._keeper.look_again()
+                self._revoking.end(self._clock(), time.time(), self._config.identity.drain_s)
                 self.udp.look_again()
                 self._keeper.sweep()
+
+    def _strayed(self, workload: int, service: Address) -> None:
+        self._grantor.strayed(workload, service)
+        log.rarely("a connection did not arrive where it was granted to go; others are relayed for a while")
+        self._keeper.follow([name] if (name := self._keeper.names.get(service)) else [])
 
     async def _keep_moving(self) -> None:
         while True:
@@ -113,7 +159,10 @@ class Directing:
             self.move_on()
 
     def move_on(self) -> None:
-        """Let the maps follow what time alone has changed; of those who start slowly, some at a time."""
+        """Let the maps follow what has changed by itself; of those who start slowly, some at a time."""
+        if self._is_stale or (self._keeper.heeds_neighbours and self._near.is_otherwise()):
+            self._is_stale = False
+            self._keeper.look_again()
         self._breakers.move_on()
         due = itertools.islice(self._starting.due(self._clock()), STARTS_AT_ONCE)
         self._keeper.follow(dict.fromkeys(name.rpartition(":")[0] for name in due))
@@ -128,49 +177,22 @@ class Directing:
         ValueError if it is neither, OSError if the kernel cannot.
         """
         if "/" in wanted:
-            return self._book.close(lambda service, member: service == wanted)
+            return self._book.close(lambda service, one: service == wanted)
         address = Address.parse(wanted)
-        return self._book.close(lambda service, member: member == address)
+        return self._book.close(lambda service, one: one.member == address)
+
+    def sweep_passages(self) -> None:
+        """Forget granted connections whose ends no hook has seen."""
+        if self._maps is not None:
+            self._maps.sweep_passages()
 
     def summaries(self) -> dict[str, dict[str, int]]:
         """Return what `meshtrio status` shows of both, by name."""
-        return {"direct": self.summary(), "udp": self.udp_summary()}
-
-    def summary(self) -> dict[str, int]:
-        """Return the numbers of direct connections and services."""
-        maps = self._keeper.maps
-        carried = list(maps.carried().values()) if maps is not None else []
-        return {
-            "services": self._keeper.count,
-            "active": sum(max(0, one.active) for one in carried),
-            "connections": sum(one.connections for one in carried),
-            "failed": sum(one.failed for one in carried),
-            "no_room": self._keeper.full,
-        }
-
-    def udp_summary(self) -> dict[str, int]:
-        """Return the numbers of UDP services and flows; `no_room` counts addresses."""
-        return {
-            "services": len(self.udp.used),
-            "flows": self.udp.flows,
-            "no_room": self.udp.full,
-        }
+        return summaries(self._keeper, self.udp)
 
     def gauges(self) -> list[Gauge]:
         """Return the numbers of all members together; those of ended connections are with all others."""
-        told, udp = self.summary(), self.udp_summary()
-        return [
-            Gauge(
-                "meshtrio_direct_services",
-                "Services whose callers go to endpoints directly",
-                told["services"],
-            ),
-            Gauge("meshtrio_direct_active", "Direct connections that live", told["active"]),
-            Gauge("meshtrio_direct_no_room", "Services relayed only because maps are full", told["no_room"]),
-            Gauge("meshtrio_udp_services", "UDP services for which the kernel picks", udp["services"]),
-            Gauge("meshtrio_udp_flows", "Flows that began at members that serve now", udp["flows"]),
-            Gauge("meshtrio_udp_no_room", "UDP addresses left alone as maps are full", udp["no_room"]),
-        ]
+        return gauges(**self.summaries())
 
     def asked(self, service: Service, port: ServicePort) -> Asked:
         """Return what is asked for of the traffic to this port."""

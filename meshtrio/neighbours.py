@@ -7,10 +7,11 @@ keeps no list of who listens, so there neighbours are not known.
 
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from meshtrio.address import Address
+from meshtrio.intercept.direct_layout import Guard
 from meshtrio.intercept.netns import Netns
 from meshtrio.intercept.tables import Ports
 
@@ -89,21 +90,41 @@ class Nearby:
         """`spaces` gives the namespaces of workloads, `ports` who listens there (None: nobody knows)."""
         self._spaces = spaces
         self._ports = ports
-        self._listened: dict[int, set[int]] = {}
+        self._listened: dict[int, dict[int, int]] = {}
+        self._was: dict[int, dict[int, int]] = {}
         self._until = 0.0
         self._local: dict[tuple[int, bytes], tuple[float, bool]] = {}
 
     def __call__(self, to: Address) -> bool:
         """Say whether one serves there. What is known of it may be a second old."""
-        now = time.monotonic()
+        return any(True for _ in self._serving(to))
+
+    def is_otherwise(self) -> bool:
+        """Say whether other workloads listen, or elsewhere, than when this was last asked."""
+        self._look(time.monotonic())
+        before, self._was = self._was, self._listened
+        return before != self._listened
+
+    def serving(self, to: Address) -> Guard | None:
+        """Return which workload serves there, and in which namespace; None: none, or more than one does."""
+        found = list(self._serving(to))
+        return found[0] if len(found) == 1 else None
+
+    def _look(self, now: float) -> None:
         if now >= self._until:
             self._until = now + LISTENED_S
             ports = self._ports()
             self._listened = ports.listened() if ports is not None else {}
+
+    def _serving(self, to: Address) -> Iterator[Guard]:
+        now = time.monotonic()
+        self._look(now)
         listening = self._listened.get(to.port)
         if not listening:
-            return False
-        return any(space.id in listening and self._is_local(space, to, now) for space in self._spaces())
+            return
+        for space in self._spaces():
+            if space.id in listening and self._is_local(space, to, now):
+                yield Guard(listening[space.id], space.id)
 
     def _is_local(self, space: Netns, to: Address, now: float) -> bool:
         if to.is_loopback:

@@ -4,7 +4,8 @@ from collections.abc import Awaitable
 
 from meshtrio.messages import Direction
 from meshtrio.observe.ledger import Entry, Ledger
-from meshtrio.secure.border import BY_KERNEL, Passage, Unsafe
+from meshtrio.route.granting import BY_KERNEL
+from meshtrio.secure.border import Passage, Unsafe
 
 
 async def counted(ledger: Ledger, direction: Direction, securing: Awaitable[Passage]) -> Passage:

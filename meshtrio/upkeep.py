@@ -6,7 +6,6 @@ outlives its functions.
 """
 
 import operator
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,7 @@ from meshtrio.config.secrecy import shown
 from meshtrio.control import Parts
 from meshtrio.directing import Directing
 from meshtrio.discover.file import Followed, Fresh, Spoilt, follow
-from meshtrio.fleet import Fleet, Seat, Told
+from meshtrio.fleet import Fleet, Seat, Subject, Told
 from meshtrio.identities import Identities
 from meshtrio.intercept import bpffs
 from meshtrio.intercept.bpffs import BpffsError
@@ -33,10 +32,9 @@ from meshtrio.intercept.exclusions import exclude
 from meshtrio.intercept.kernel import KernelRefused, open_kernel, unpin_all
 from meshtrio.intercept.registry import Registry
 from meshtrio.intercept.tables import OurDials, Ports
-from meshtrio.intercept.vouchers import Vouchers
 from meshtrio.intercept.workload import Rules, Spec
 from meshtrio.issuers.source import sources_of
-from meshtrio.messages import Maps, Observed, Settings, Tally
+from meshtrio.messages import Credentials, Maps, Observed, Settings, Tally, Trusted
 from meshtrio.naming import Naming
 from meshtrio.observe import audit, log
 from meshtrio.observe.sums import Sums
@@ -90,7 +88,7 @@ class Upkeep:
             publisher=publisher,
             sources=Sources(config, publisher, self._published, private=setting.private),
             naming=naming,
-            identities=Identities(config.identity, fleet.tell),
+            identities=Identities(config.identity, self._tell_identity),
             registry=registry,
             direct=Directing(config, publisher, registry, sums, board=breakers),
             sums=sums,
@@ -98,11 +96,11 @@ class Upkeep:
             kernel=None,
             config_path=setting.config_path,
         )
-        registry.entering, registry.left = self._enters, self._left
+        registry.entering, registry.leaving = self._enters, self.parts.direct.withdraw
+        registry.left = self._left
         audit.set_up(config.identity.audit)
         self._ports: Ports | None = None
-        ids = self.parts.identities.ids
-        self.parts.sources.offered = lambda: offered(self.parts.registry, config.node, ids())
+        self.parts.sources.offered = lambda: offered(registry, config.node, self.parts.identities.ids())
 
     async def open_kernel(self) -> None:
         """Load our programs, or say why nf_tables has to do. KernelRefused if only eBPF would do."""
@@ -132,16 +130,12 @@ class Upkeep:
         if parts.kernel is not None:
             exclude(parts.kernel, config)
             parts.direct.use(parts.kernel)
-            maps = [parts.kernel.maps[name] for name in ("destinations", "our_dials", "ports", "heartbeat")]
-            vouchers = Vouchers.make()
-            try:
-                parts.fleet.tell(("maps",), Maps(), [*maps, vouchers])
-            finally:
-                os.close(vouchers)
+            parts.accelerating.stopless = parts.kernel.why_no_grants
+            shared = ("destinations", "our_dials", "ports", "heartbeat", "vouchers")
+            parts.fleet.tell(("maps",), Maps(), [parts.kernel.maps[name] for name in shared])
             parts.naming.use_map(parts.kernel.maps["heartbeat"])
-            our_dials = OurDials(parts.kernel.maps["our_dials"])
-            our_dials.bury()
-            parts.fleet.buried = our_dials.bury
+            parts.fleet.buried = OurDials(parts.kernel.maps["our_dials"]).bury
+            parts.fleet.buried()
             self._ports = Ports(parts.kernel.maps["ports"])
         parts.registry.catcher.use(parts.kernel, parts.why_no_ebpf)
         parts.registry.catcher.surroundings = self._surroundings()
@@ -167,6 +161,7 @@ class Upkeep:
             both.start_soon(self.parts.direct.run)
             while True:
                 await trio.sleep(SWEEP_S)
+                self.parts.direct.sweep_passages()
                 if self._ports is not None and (swept := self._ports.sweep()):
                     log.info("ports that nobody has any more were taken out", ports=swept)
 
@@ -229,9 +224,13 @@ class Upkeep:
         namespace, account = spec.namespace, spec.service_account
         await self.parts.identities.enter(number, spec.name, namespace=namespace, service_account=account)
 
+    def _tell_identity(self, subject: Subject, news: Credentials | Trusted) -> None:
+        self.parts.direct.hear(news)
+        self.parts.fleet.tell(subject, news)
+
     def _left(self, number: int) -> None:
-        self.parts.direct.leave(number)
         self.parts.identities.leave(number)
+        self.parts.direct.leave(number)
         self.parts.fleet.untell(("identity", number))
 
     async def _heard(self, seat: Seat, message: Told) -> None:

@@ -7,8 +7,9 @@ import pytest
 import trio
 
 from meshtrio.address import Address
-from meshtrio.direct_book import GONE_ON, ON_REQUEST, READ_S, DirectBook
-from meshtrio.intercept.direct_layout import DirectEnded, Pick
+from meshtrio.direct_book import ASTRAY, GONE_ON, ON_REQUEST, READ_S, DirectBook
+from meshtrio.intercept.direct_layout import Pick
+from meshtrio.intercept.followed_layout import DirectEnded, DirectLive
 from meshtrio.messages import Connection, Tally
 from meshtrio.observe.sums import Later
 from meshtrio.outcome import Outcome
@@ -16,6 +17,7 @@ from tests.bpf import fixtures
 from tests.bpf.app import Failed
 from tests.bpf.direct import PORT, Direct, direct_in, soon
 from tests.bpf.pod import HERE, HERE6, VIP, VIP6, WORKLOAD, Pod
+from tests.support.grants import STRANGER, granted
 
 pytestmark = [pytest.mark.world, pytest.mark.kernel]
 
@@ -29,7 +31,7 @@ class Scene:
         self.listed: list[Connection] = []
         names = {direct.vip: "default/web"}
         self.spaces = {direct.pod.netns.id: direct.pod.netns}
-        self.book = DirectBook(lambda: self.spaces, names, self.hear)
+        self.book = DirectBook(lambda: self.spaces, names, self.hear, lambda number: f"spiffe://td/{number}")
         self.book.maps = direct.maps
         self.book.enter(WORKLOAD, "shop")
 
@@ -190,12 +192,12 @@ async def test_what_the_kernel_does_not_know_has_no_bytes_and_is_shown(scene: Sc
 def test_what_is_wanted_is_closed_and_nothing_else(scene: Scene) -> None:
     direct = scene.direct
     direct.pod.app.do("one = dial(host, port); two = dial(host, port)", host=direct.vip.host, port=PORT)
-    assert scene.book.close(lambda service, member: False) == 0
+    assert scene.book.close(lambda service, one: False) == 0
     seen: set[tuple[str, Address]] = set()
 
-    def second(service: str, member: Address) -> bool:
-        seen.add((service, member))
-        return member == direct.members[1]
+    def second(service: str, one: DirectLive) -> bool:
+        seen.add((service, one.member))
+        return one.member == direct.members[1]
 
     assert scene.book.close(second) == 1
     assert seen == {("default/web", member) for member in direct.members}
@@ -205,12 +207,75 @@ def test_what_is_wanted_is_closed_and_nothing_else(scene: Scene) -> None:
     assert (ended.outcome, ended.detail) == (Outcome.DRAINED, ON_REQUEST)
     assert ended.endpoint == str(direct.members[1])
     assert direct.active() == [1, 0, 1]
-    scene.book.close(lambda service, member: True)
+    scene.book.close(lambda service, one: True)
 
 
 async def test_without_a_kernel_there_are_none() -> None:
     book = DirectBook(dict, {}, lambda tally, later: None)
     assert book.read() == 0
     assert await book.live() == ([], 0)
-    assert book.close(lambda service, member: True) == 0
+    assert book.close(lambda service, one: True) == 0
     book.leave(1)
+
+
+async def test_whom_the_kernel_vouches_for_is_shown(scene: Scene) -> None:
+    direct = scene.direct
+    secured = f"spiffe://td/{WORKLOAD}", "kernel"
+    with granted(direct):
+        direct.pod.app.do("one = dial(host, port); two = dial(host, port)", host=direct.vip.host, port=PORT)
+        listed, _ = await scene.book.live()
+        assert [(one.peer, one.tls) for one in listed] == [secured, secured]
+        direct.arrived()
+        direct.pod.app.do("one.recv(1); one.close()")
+        ended = scene.read()
+        assert (ended.outcome, ended.path, ended.peer, ended.tls) == (Outcome.CARRIED, "direct", *secured)
+        direct.pod.hooks.detach()
+        scene.book.leave(WORKLOAD)
+        lost = scene.ended()[-1]
+        assert (lost.outcome, lost.peer, lost.tls) == (Outcome.DRAINED, *secured)
+
+
+async def test_one_that_needs_no_grant_proves_nobody(scene: Scene) -> None:
+    scene.direct.pod.dial(scene.direct.vip.host, PORT)
+    ((live,), _) = await scene.book.live()
+    assert (live.peer, live.tls) == ("", "")
+    scene.direct.arrived()
+    scene.direct.pod.app.do("kept.close()")
+    ended = scene.read()
+    assert (ended.peer, ended.tls) == ("", "")
+
+
+async def test_one_that_went_astray_is_ended_and_told_of_once(scene: Scene) -> None:
+    """Whom it met is not to blame; whoever sent it there hears of it."""
+    direct, faults, strays = scene.direct, list[DirectEnded](), list[tuple[int, Address]]()
+    scene.book.failed = faults.extend
+    scene.book.astray = lambda workload, service: strays.append((workload, service))
+    with granted(direct, STRANGER):
+        dial = "kept = dial(host, port); other = dial(host, port)"
+        direct.pod.app.do(dial, host=direct.vip.host, port=PORT)
+        assert (await scene.book.live())[0] == []
+        assert scene.book.read() == 2
+    for ended in scene.ended():
+        assert (ended.outcome, ended.detail) == (Outcome.UPSTREAM_TLS, ASTRAY)
+        assert (ended.peer, ended.tls) == (f"spiffe://td/{STRANGER}", "kernel")
+        assert (ended.sent_bytes, ended.received_bytes) == (0, 0)
+    assert [(one.outcome, one.connections) for one in scene.told[0].counts] == [(Outcome.UPSTREAM_TLS, 2)]
+    assert (faults, strays) == ([], [(WORKLOAD, direct.vip)])
+    for name in ("kept", "other"):
+        with pytest.raises(Failed, match="ECONNABORTED"):
+            direct.pod.app.do(f"{name}.recv(1)")
+    assert direct.active() == [0, 0, 0]
+    assert scene.book.read() == 0
+
+
+def test_one_that_went_astray_where_nobody_can_end_it_is_told_of(scene: Scene) -> None:
+    """Its namespace is not known any more. The hooks keep it silent."""
+    strays: list[int] = []
+    scene.book.astray = lambda workload, service: strays.append(workload)
+    with granted(scene.direct, STRANGER):
+        scene.direct.pod.dial(scene.direct.vip.host, PORT)
+        scene.spaces.clear()
+        assert scene.read().outcome is Outcome.UPSTREAM_TLS
+        assert strays == [WORKLOAD]
+        with pytest.raises(Failed, match="EACCES"):
+            scene.direct.pod.app.do("kept.sendall(b'x')")

@@ -13,7 +13,7 @@ from meshtrio.catalog.snapshot import Snapshot
 from meshtrio.config.traffic import Breaker, Settings
 from meshtrio.direct_breakers import DirectBreakers
 from meshtrio.fleet import Fleet
-from meshtrio.intercept.direct_layout import DirectEnded, DirectLive
+from meshtrio.intercept.followed_layout import DirectEnded, DirectLive
 from meshtrio.messages import Observed, SeenElsewhere
 from meshtrio.observe.direct_ends import ESTABLISHED, LAST_ACK, SYN_SENT
 
@@ -48,7 +48,7 @@ class World:
         self.breakers.changed = self.changed.append
 
     def end(self, times: int = 1, *, endpoint: Endpoint = A, **how: Any) -> None:
-        live = DirectLive(Address.of("10.0.0.1", 4000), VIP, endpoint.address, 1, 1, 0.0)
+        live = DirectLive(Address.of("10.0.0.1", 4000), VIP, endpoint.address, 1, 0, 1, 0.0)
         ended = DirectEnded(live, 7, 1.0, 0, 0, SYN_SENT, released=False, retransmitted=False)
         self.breakers.saw([msgspec.structs.replace(ended, **how)] * times)
 

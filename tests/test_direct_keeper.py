@@ -1,78 +1,65 @@
 """World. Which services are direct: the kernel's maps follow catalog, configuration and neighbours."""
 
-import mmap
-import os
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import cast
 
 import msgspec
 import pytest
 
+from meshtrio import neighbours
 from meshtrio.address import Address
-from meshtrio.catalog.service import Endpoint, Health, Service, ServicePort
+from meshtrio.catalog.service import Health, Service
 from meshtrio.config.identity import Identity
 from meshtrio.config.schema import Config
 from meshtrio.direct_keeper import DirectKeeper
+from meshtrio.granting import Grantor
 from meshtrio.intercept import bpf
 from meshtrio.intercept import direct_layout as layout
 from meshtrio.intercept.direct_layout import Pick, ServiceWords
 from meshtrio.intercept.direct_maps import DirectMaps
+from meshtrio.intercept.grant_layout import GRANT_BYTES, GRANTEE_BYTES, unpack_grant, unpack_grantee
+from meshtrio.neighbours import Nearby
 from meshtrio.publisher import Publisher
 from meshtrio.route.directness import Asked, Relayed, Way
+from tests.support import direct_world
+from tests.support.direct_world import VIP, VIP6, Said, endpoint, web
+from tests.support.residents import LEFT, RIGHT, Residents, credentials, granting_config, two_spaces
 
 pytestmark = pytest.mark.kernel
 
-HASH, ARRAY, RING, NO_PREALLOC = 1, 2, 27, 1
+kernel_maps = direct_world.kernel_maps
 PLAIN = Config(identity=Identity(source="off"))
-VIP, VIP6 = "10.96.0.10", "fd00:96::10"
-SIZES = {
-    "services": (HASH, 18, layout.SERVICE_BYTES),
-    "direct_slots": (HASH, layout.SLOT_KEY_BYTES, layout.SLOT_BYTES),
-    "direct_seats": (HASH, layout.MEMBER_KEY_BYTES, layout.SEAT_BYTES),
-    "direct_members": (ARRAY, 4, layout.MEMBER_BYTES),
-    "direct_berths": (ARRAY, 4, layout.BERTH_BYTES),
-    "direct_live": (HASH, 8, layout.FOLLOWED_BYTES),
-}
 
 
-@pytest.fixture
-def kernel_maps() -> Iterator[dict[str, int]]:
-    made = {
-        name: bpf.create_map(kind, name, (key, value, 64), NO_PREALLOC * (kind == HASH))
-        for name, (kind, key, value) in SIZES.items()
-    }
-    made["direct_ended"] = bpf.create_map(RING, "direct_ended", (0, 0, mmap.PAGESIZE))
-    yield made
-    for descriptor in made.values():
-        os.close(descriptor)
+class Near:
+    """Where workloads of this node serve; nobody may be granted anything there."""
+
+    def __init__(self, near: Callable[[], set[Address]]) -> None:
+        self._near = near
+
+    def __call__(self, to: Address) -> bool:
+        return to in self._near()
+
+    def serving(self, to: Address) -> None:
+        return None
 
 
-class Said:
-    """What is wanted of all traffic."""
-
-    def __init__(self) -> None:
-        self.said = Asked(direct=True)
-        self.slow: dict[str, int] = {}
-
-    def asked(self, service: Service, port: ServicePort) -> Asked:
-        return self.said
-
-    def usable(self, service: Service, port: ServicePort) -> tuple[Endpoint, ...]:
-        return tuple(endpoint for endpoint in port.endpoints if endpoint.ready)
-
-    def starting(self, service: Service, port: ServicePort) -> dict[str, int]:
-        return self.slow
+def grantor(config: Config, near: Callable[[], set[Address]]) -> Grantor:
+    return Grantor(config, lambda: (), cast(Nearby, Near(near)))
 
 
 class World:
     """A catalog that a test changes, and what the keeper makes of it."""
 
-    def __init__(self, kernel_maps: dict[str, int], config: Config = PLAIN) -> None:
+    def __init__(
+        self, kernel_maps: dict[str, int], config: Config = PLAIN, granting: Grantor | None = None
+    ) -> None:
         self.near: set[Address] = set()
         self.publisher = Publisher([])
         self.maps = DirectMaps(kernel_maps)
         self.wishes = Said()
-        self.keeper = DirectKeeper(self.publisher, config, self.wishes, lambda address: address in self.near)
+        granting = granting or grantor(config, lambda: self.near)
+        self.keeper = DirectKeeper(self.publisher, config, self.wishes, granting)
         self._kernel_maps = kernel_maps
         self.publisher.use_map(kernel_maps["services"], keep=self.maps.standing.keys())
         self.keeper.use(self.maps)
@@ -100,15 +87,6 @@ class World:
 @pytest.fixture
 def world(kernel_maps: dict[str, int]) -> World:
     return World(kernel_maps)
-
-
-def endpoint(host: str, **how: Any) -> Endpoint:
-    return Endpoint(id=host, address=Address.of(host, 8080), **how)
-
-
-def web(*endpoints: Endpoint, vips: tuple[str, ...] = (VIP,), name: str = "web") -> Service:
-    addresses = tuple(Address.of(vip, 0).ip for vip in vips)
-    return Service(name, vips=addresses, ports=(ServicePort("http", 80, endpoints),))
 
 
 ONE, TWO, SIX = endpoint("10.1.0.1"), endpoint("10.1.0.2"), endpoint("fd00:1::6")
@@ -259,7 +237,7 @@ def test_a_successor_that_shall_not_be_direct_lets_go_at_once(kernel_maps: dict[
 
 def test_without_a_kernel_all_is_relayed() -> None:
     publisher = Publisher([])
-    keeper = DirectKeeper(publisher, PLAIN, Said(), lambda address: False)
+    keeper = DirectKeeper(publisher, PLAIN, Said(), grantor(PLAIN, set))
     publisher.replace(publisher.snapshot.with_services([web(ONE)]))
     keeper.settle(PLAIN)
     keeper.reconcile()
@@ -271,3 +249,151 @@ def test_services_that_are_direct_are_in_use(world: World) -> None:
     """So their endpoints are probed, and their news are not kept waiting."""
     world.only(web(ONE))
     assert world.publisher.asked_for() == {"default/web"}
+
+
+OTHER = "10.96.0.11"
+CART, ORDERS, BESIDE = 1, 2, 3
+SERVED = endpoint(RIGHT)
+"""By a workload of this node."""
+
+
+class GrantedWorld(World):
+    """Some endpoints are workloads of this node, and others of its workloads may go there themselves."""
+
+    def __init__(self, kernel_maps: dict[str, int], here: Residents) -> None:
+        self.here = here
+        self.grantor = Grantor(granting_config(), lambda: here.workloads, here.near)
+        super().__init__(kernel_maps, granting_config(), self.grantor)
+        self._grants = kernel_maps["grants"]
+
+    def reside(self, number: int, *, right: bool = False, acceleration: str = "r5") -> None:
+        self.here.reside(number, self.here.right if right else self.here.left, acceleration)
+        self.grantor.hear(credentials(number, f"w{number}"))
+
+    def look(self) -> None:
+        self.grantor.look_anew()
+        self.keeper.look_again()
+
+    def granted(self, vip: str = VIP) -> set[int]:
+        """Return who may go there by what the hooks know: grants for the slots that hold."""
+        to = Address.of(vip, 80)
+        standing = self.maps.standing.get(to)
+        found = set()
+        for key in bpf.keys(self._grants, GRANTEE_BYTES):
+            service, workload = unpack_grantee(key)
+            if service == to:
+                value = bpf.look_up(self._grants, key, GRANT_BYTES)
+                assert value is not None
+                assert standing is not None
+                assert unpack_grant(value)[1] == standing.generation, "a grant for other slots was left"
+                found.add(workload)
+        assert found == self.maps.grants.given(to).keys()
+        return found
+
+
+@pytest.fixture
+def granted(kernel_maps: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> Iterator[GrantedWorld]:
+    monkeypatch.setattr(neighbours, "LISTENED_S", 0.0)
+    with two_spaces() as here:
+        made = GrantedWorld(kernel_maps, here)
+        made.reside(CART)
+        made.reside(ORDERS, right=True, acceleration="auto")
+        made.reside(BESIDE, right=True)
+        here.listen(ORDERS, here.right, 8080)
+        here.listen(CART, here.left, 8080)
+        made.only(web(SERVED), web(SERVED, vips=(OTHER,), name="other"))
+        yield made
+
+
+def test_grants_follow_who_is_there_and_slots_stay(granted: GrantedWorld) -> None:
+    before = dict(granted.maps.standing)
+    assert granted.order(VIP) == ["1"]
+    assert granted.granted() == granted.granted(OTHER) == {CART, BESIDE}
+    assert (granted.way().path, granted.way().why[:11]) == ("granted", "2 workloads")
+    granted.reside(4)
+    granted.look()
+    assert granted.granted() == {CART, BESIDE, 4}
+    granted.here.leave(CART)
+    granted.grantor.hear(credentials(BESIDE, "w3", proved=False))
+    granted.look()
+    assert granted.granted() == {4}
+    assert granted.maps.standing == before
+
+
+def test_if_nobody_may_go_there_it_is_relayed_until_somebody_may(granted: GrantedWorld) -> None:
+    for number in (CART, BESIDE):
+        granted.here.leave(number)
+    granted.look()
+    assert granted.way() == Way("relay", Relayed.UNGRANTED.value)
+    assert (granted.order(VIP), granted.granted(), granted.maps.standing) == ([], set(), {})
+    granted.reside(4)
+    granted.look()
+    assert (granted.way().path, granted.granted()) == ("granted", {4})
+
+
+def test_what_is_withdrawn_is_void_until_it_is_judged_anew(granted: GrantedWorld) -> None:
+    before = dict(granted.maps.standing)
+    for who, left in ((CART, {BESIDE}), (ORDERS, set()), (None, set()), (4, {CART, BESIDE})):
+        granted.keeper.withdraw(who)
+        assert granted.granted() == granted.granted(OTHER) == left
+        granted.look()
+        assert granted.granted() == granted.granted(OTHER) == {CART, BESIDE}
+    assert granted.maps.standing == before
+
+
+def test_only_services_of_the_one_that_is_called_are_withdrawn(granted: GrantedWorld) -> None:
+    granted.here.listen(BESIDE, granted.here.right, 8081)
+    third = msgspec.structs.replace(SERVED, id="third", address=Address.of(RIGHT, 8081))
+    granted.only(web(SERVED), web(third, vips=(OTHER,), name="other"))
+    granted.keeper.withdraw(ORDERS)
+    assert (granted.granted(), granted.granted(OTHER)) == (set(), {CART, BESIDE})
+
+
+def test_grants_are_given_anew_for_other_slots(granted: GrantedWorld) -> None:
+    """`granted` finds those that were left."""
+    before = granted.maps.standing[Address.of(VIP, 80)]
+    granted.only(web(SERVED, endpoint(LEFT)), web(SERVED, vips=(OTHER,), name="other"))
+    assert granted.order(VIP) == ["1", "1"]
+    assert granted.maps.standing[Address.of(VIP, 80)].generation > before.generation
+    assert granted.granted() == {CART, BESIDE}
+    granted.here.listen(CART, granted.here.right, 8080)
+    granted.look()
+    assert granted.way() == Way("relay", Relayed.TLS.value), "cart is elsewhere, so who is that?"
+    assert (granted.order(VIP), granted.granted()) == ([], set())
+
+
+def test_who_is_no_workload_any_more_is_gone_to_by_all_and_needs_no_grant(granted: GrantedWorld) -> None:
+    granted.here.deafen(granted.here.right, 8080)
+    granted.look()
+    assert granted.way() == Way("direct")
+    assert (granted.order(VIP), granted.granted()) == (["1"], set())
+    assert not granted.maps.standing[Address.of(VIP, 80)].guarded
+
+
+def test_settings_that_allow_no_grants_take_them_all(granted: GrantedWorld) -> None:
+    granted.grantor.settle(Config())
+    granted.keeper.settle(Config())
+    assert granted.way() == Way("relay", Relayed.TLS.value)
+    assert (granted.granted(), granted.maps.grants.count) == (set(), 0)
+
+
+def test_for_whom_there_is_no_room_is_relayed(granted: GrantedWorld) -> None:
+    for number in range(10, 80):
+        granted.reside(number)
+    granted.look()
+    assert granted.maps.grants.count == 64
+    assert granted.way().path == "granted"
+    assert len(granted.granted() | granted.granted(OTHER)) < 72
+    for number in range(10, 80):
+        granted.here.leave(number)
+    granted.look()
+    assert granted.granted() == granted.granted(OTHER) == {CART, BESIDE}
+
+
+def test_what_is_relayed_for_want_of_room_has_no_grants(granted: GrantedWorld) -> None:
+    granted.wishes.said = Asked(direct=True, algorithm="weighted")
+    heavy = msgspec.structs.replace(SERVED, weight=1)
+    light = [msgspec.structs.replace(endpoint(LEFT), id=f"e{at}", weight=2 + at) for at in range(70)]
+    granted.only(web(heavy, *light), web(SERVED, vips=(OTHER,), name="other"))
+    assert granted.way() == Way("relay", Relayed.FULL.value)
+    assert (granted.granted(), granted.granted(OTHER)) == (set(), {CART, BESIDE})

@@ -60,6 +60,7 @@ def test_below_r1d_nothing_is_direct_by_tcp_and_datagrams_are_as_before(
 ) -> None:
     made = directing(publisher, config(direct="auto", retries={"attempts": 0}))
     made.use(kernel)
+    made.begin()
     (port,) = WEB.ports
     datagrams = msgspec.structs.replace(port, protocol=UDP)
     publisher.replace(publisher.snapshot.with_services([WEB]))
@@ -76,15 +77,24 @@ def test_below_r1d_nothing_is_direct_by_tcp_and_datagrams_are_as_before(
 def test_it_is_direct_when_the_configuration_says_so(kernel: Kernel, publisher: Publisher) -> None:
     made = directing(publisher, config())
     made.use(kernel)
+    made.begin()
     publisher.replace(publisher.snapshot.with_services([WEB]))
     assert made.way("default/web", "http").why == Relayed.OFF.value
     made.settle(config(direct="auto", retries={"attempts": 0}))
     assert made.way("default/web", "http").path == "direct"
-    assert made.summary() == {"services": 1, "active": 0, "connections": 0, "failed": 0, "no_room": 0}
+    assert made.summaries()["direct"] == {
+        "services": 1,
+        "active": 0,
+        "connections": 0,
+        "failed": 0,
+        "no_room": 0,
+        "grants": 0,
+    }
     assert {one.name: one.value for one in made.gauges()} == {
         "meshtrio_direct_services": 1,
         "meshtrio_direct_active": 0,
         "meshtrio_direct_no_room": 0,
+        "meshtrio_direct_grants": 0,
         "meshtrio_udp_services": 0,
         "meshtrio_udp_flows": 0,
         "meshtrio_udp_no_room": 0,
@@ -94,14 +104,14 @@ def test_it_is_direct_when_the_configuration_says_so(kernel: Kernel, publisher: 
     made.settle(config(rules=[{"service": "web", "direct": "auto", "retries": {"attempts": 0}}]))
     assert made.way("default/web", "http").path == "direct"
     publisher.replace(publisher.snapshot.with_only([]))
-    assert made.summary()["services"] == 0
+    assert made.summaries()["direct"]["services"] == 0
 
 
 async def test_without_a_kernel_it_says_why(publisher: Publisher) -> None:
     made = directing(publisher, config(direct="auto", retries={"attempts": 0}))
     publisher.replace(publisher.snapshot.with_services([WEB]))
     assert made.way("default/web", "http").why == Relayed.NO_HOOKS.value
-    assert made.summary()["services"] == 0
+    assert made.summaries()["direct"]["services"] == 0
     assert await made.live() == ([], 0)
 
 
@@ -110,6 +120,7 @@ def test_udp_is_picked_for_whatever_keeps_tcp_on_relay(kernel: Kernel, publisher
     both = msgspec.structs.replace(WEB, datagrams=(msgspec.structs.replace(WEB.ports[0], protocol="udp"),))
     made = directing(publisher, config(direct="auto"))
     made.use(kernel)
+    made.begin()
     publisher.replace(publisher.snapshot.with_services([both]))
     assert made.way("default/web", "http").why == Relayed.RETRIES.value
     assert made.udp.way(both, both.datagrams[0]).path == "direct"
@@ -134,6 +145,7 @@ def test_what_an_operator_forces_holds_for_direct_connections(kernel: Kernel, pu
     board = BreakerBoard(Fleet(0, unheard))
     made = directing(publisher, config(direct="auto", retries={"attempts": 0}), board)
     made.use(kernel)
+    made.begin()
     publisher.replace(publisher.snapshot.with_services([WEB, PAIR]))
     assert order(kernel) == [ONE.address, TWO.address]
     board.force(["default/pair:http"], ["one"], "open")
@@ -157,6 +169,7 @@ def test_one_that_workers_opened_is_left_out_tried_by_them_and_let_back(
     board = BreakerBoard(fleet, lambda: now[0])
     made = directing(publisher, config(direct="auto", retries={"attempts": 0}), board)
     made.use(kernel)
+    made.begin()
     publisher.replace(publisher.snapshot.with_services([PAIR]))
 
     def hear(endpoint: str, stand: Stand) -> None:
@@ -193,6 +206,7 @@ def test_few_step_at_once_and_all_get_there(kernel: Kernel, publisher: Publisher
     board = BreakerBoard(Fleet(0, unheard), lambda: now[0])
     made = directing(publisher, config(direct="auto", retries={"attempts": 0}), board)
     made.use(kernel)
+    made.begin()
     count = 3 * STARTS_AT_ONCE
 
     def many(*endpoints: Endpoint) -> list[Service]:

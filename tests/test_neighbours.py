@@ -10,6 +10,7 @@ import pytest
 from meshtrio import neighbours
 from meshtrio.address import Address
 from meshtrio.intercept.arrival import Door
+from meshtrio.intercept.direct_layout import Guard
 from meshtrio.intercept.netns import Netns
 from meshtrio.messages import OpenDoor, WorkloadName
 from meshtrio.neighbours import Nearby, Neighbours
@@ -106,17 +107,18 @@ def test_answers_are_kept_and_their_number_is_bounded(scene: Scene, monkeypatch:
 class Listening:
     """Who listens, as the kernel's map of ports tells it."""
 
-    def __init__(self, of: dict[int, set[int]]) -> None:
+    def __init__(self, of: dict[int, dict[int, int]]) -> None:
         self.of = of
         self.asked = 0
 
-    def listened(self) -> dict[int, set[int]]:
+    def listened(self) -> dict[int, dict[int, int]]:
         self.asked += 1
         return self.of
 
 
 def test_nearby_is_where_any_workload_of_this_node_serves(scene: Scene) -> None:
-    ports = Listening({80: {scene.near.netns.id}, 81: {scene.far.netns.id}})
+    one, other = scene.near.netns.id, scene.far.netns.id
+    ports = Listening({80: {one: 5}, 81: {other: 6}, 83: {one: 7, other: 8}})
     spaces = [scene.near.netns, scene.far.netns]
     near = Nearby(lambda: spaces, lambda: cast(Any, ports))
     for host, port, is_near in (
@@ -124,6 +126,12 @@ def test_nearby_is_where_any_workload_of_this_node_serves(scene: Scene) -> None:
         ("10.9.9.9", 80, False), ("127.0.0.1", 81, True), ("::1", 80, True), ("127.0.0.1", 82, False),
     ):  # fmt: skip
         assert near(Address.of(host, port)) is is_near, (host, port)
+    for host, port, who in (
+        (HERE, 80, Guard(5, one)), (THERE, 80, None), (THERE, 81, Guard(6, other)),
+        ("127.0.0.1", 81, Guard(6, other)),
+        (HERE, 83, Guard(7, one)), (BOTH, 83, None), ("127.0.0.1", 83, None), (HERE, 84, None),
+    ):  # fmt: skip
+        assert near.serving(Address.of(host, port)) == who, (host, port)
     assert ports.asked == 1, "known for a second"
     spaces.clear()
     assert not near(Address.of(HERE, 80))

@@ -9,7 +9,8 @@ from meshtrio.messages import Handshakes
 from meshtrio.observe.ledger import Ledger
 from meshtrio.outcome import Outcome
 from meshtrio.passages import counted, note_peer
-from meshtrio.secure.border import BY_KERNEL, Passage, Unsafe
+from meshtrio.route.granting import BY_KERNEL
+from meshtrio.secure.border import Passage, Unsafe
 
 CART = parse_workload("spiffe://cluster.local/ns/shop/sa/cart")
 

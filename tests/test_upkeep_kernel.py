@@ -4,15 +4,18 @@ import os
 import struct
 from pathlib import Path
 
+import msgspec
 import pytest
 import trio
 
+from meshtrio import neighbours
 from meshtrio import upkeep as module
 from meshtrio.address import Address
 from meshtrio.discover import file
 from meshtrio.intercept import bpf, tables
 from meshtrio.intercept.layout import PLACE_BYTES, excluded_port_key, listener, place, port_key
 from tests.support.desk import VIP, Desk, eventually, following
+from tests.support.residents import credentials, granting_config, two_spaces
 
 pytestmark = pytest.mark.kernel
 
@@ -68,6 +71,39 @@ async def test_too_many_exclusions_are_a_fault_and_not_the_end(tmp_path: Path, c
         await eventually(lambda: desk.parts.config_fault == "")
         assert desk.parts.kernel is not None
         assert len(list(bpf.keys(desk.parts.kernel.maps["excluded_networks"], 20))) == 10
+
+
+async def test_before_hooks_forget_a_workload_nobody_has_a_grant_to_go_there(
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = msgspec.to_builtins(granting_config())
+    kept = {name: settings[name] for name in ("mtls", "traffic")}
+    monkeypatch.setattr(neighbours, "LISTENED_S", 0.0)
+    desk = Desk(tmp_path, private=True, rung="ebpf", paths={"cache": str(cache)}, **kept)
+    async with following(desk):
+        registry, direct, kernel = desk.parts.registry, desk.parts.direct, desk.parts.kernel
+        assert kernel is not None
+        with two_spaces(kernel.maps["ports"]) as here:
+            here.reside(1, here.left)
+            here.reside(2, here.left, "auto")
+            here.listen(2, here.left, 8080)
+            registry._workloads = {one.spec.name: one for one in here.workloads}
+            for number, account in ((1, "cart"), (2, "orders")):
+                direct.hear(credentials(number, account))
+            direct.begin()
+
+            def grants() -> int:
+                return direct.summaries()["direct"]["grants"]
+
+            assert grants() == 1
+            for port, left in ((8080, 0), (8081, 1), (8080, 0)):
+                desk.write_config(exclude={"inbound_ports": [port]})
+                await eventually(lambda: grants() == left)  # noqa: B023 (called at once)
+            desk.write_config(exclude={"inbound_ports": []})
+            await eventually(lambda: grants() == 1)
+            registry.leaving(2)
+            assert grants() == 0
+            registry._workloads = {}
 
 
 async def test_dials_of_dead_workers_are_buried_and_old_ports_swept(

@@ -91,7 +91,8 @@ static __always_inline int is_direct(enum reason why)
 #define FACT_OUR_DIAL (1u << 1)		/* the peer is our own dial to the app */
 #define FACT_ALIVE (1u << 2)		/* somebody serves the doors, and the door is there */
 #define FACT_STRICT (1u << 3)		/* on_agent_loss: closed */
-#define INBOUND_FACTS 4
+#define FACT_GRANTED (1u << 4)		/* the peer is a workload of ours that may come without us */
+#define INBOUND_FACTS 5
 
 /* What to do with an incoming connection. */
 static __always_inline enum reason decide_inbound(__u32 facts)
@@ -100,6 +101,8 @@ static __always_inline enum reason decide_inbound(__u32 facts)
 		return PASSED_NOT_OURS;
 	if (facts & FACT_OUR_DIAL)
 		return PASSED_OUR_DIAL;
+	if (facts & FACT_GRANTED)
+		return PASSED_GRANTED;
 	if (!(facts & FACT_ALIVE))
 		return facts & FACT_STRICT ? DROPPED_AGENT_LOST : PASSED_AGENT_LOST;
 	return CAUGHT;

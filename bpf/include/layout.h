@@ -5,7 +5,7 @@
  */
 #pragma once
 
-#define LAYOUT_VERSION 11
+#define LAYOUT_VERSION 12
 #define HEARTBEAT_STALE_NS 3000000000ULL
 #define BEAT_OF_DOORS 0		/* slots of `heartbeat`: who serves the doors, */
 #define BEAT_OF_RESOLVER 1	/* and who answers queries for names */
@@ -22,6 +22,13 @@ struct place {
 	struct addr addr;
 	__be16 door;	/* in `destinations`: to which port of ours; two doors may be dialled from one port */
 	__u8 pad[4];
+};
+
+/* A connection that one worker has dialled and another accepts: where it comes from, and to what. */
+struct voucher {
+	struct place source;
+	struct addr to;
+	__u8 pad[6];
 };
 
 /* A port in one network namespace, host order. */
@@ -51,6 +58,7 @@ struct workload {
 #define FLOW_BEGUN 1u		/* a direct connection whose end is still to be counted */
 #define FLOW_RELEASED 2u	/* its process has let go of it */
 #define FLOW_RETRANSMITTED 4u	/* something had to be sent twice; only in `struct ended` */
+#define FLOW_ASTRAY 8u		/* it did not arrive at the workload that was meant; only in `struct ended` */
 
 /* What a socket remembers that we sent elsewhere; lives and dies with the socket. For direct connections: followed. */
 struct flow {
@@ -90,12 +98,13 @@ struct here {
 #define PICK_LUCK 1u	/* any slot */
 #define PICK_LEAST 2u	/* of two slots by luck that whose member has fewer connections */
 #define PICK_STICKY 3u	/* the caller's own slot */
+#define PICK_GUARDED 256u	/* beside one of these: its members are workloads, and `grants` says who may call */
 
 /* What is known of a service's address. Replaced as a whole, so nobody sees half of a change. */
 struct service {
 	__u32 generation;	/* which of its slots hold */
 	__u16 slots;		/* 0: connections go through the worker */
-	__u16 algorithm;	/* PICK_... */
+	__u16 algorithm;	/* one PICK_..., perhaps with PICK_GUARDED */
 	__u64 turn;		/* how many connections were given in turns: whose turn it is */
 };
 
@@ -117,6 +126,37 @@ struct slot {
 	struct addr member;
 	__u8 pad[2];
 	struct seat seat;
+	__u32 called;	/* of a guarded service: which workload serves there, */
+	__u64 netns;	/* and in which namespace */
+};
+
+/* Who may go to the members of a guarded service itself. */
+struct grantee {
+	struct addr service;
+	__u8 pad[2];
+	__u32 workload;
+};
+
+/* For how long. */
+struct grant {
+	__u64 until;		/* CLOCK_MONOTONIC, ns: one of both certificates ends */
+	__u32 generation;	/* of the slots of which it was said */
+	__u32 pad;
+};
+
+/* A connection to a member of a guarded service, as the namespace of the member sees it come. */
+struct passage {
+	__u64 netns;
+	struct addr source;
+	struct addr member;
+	__u8 pad[4];
+};
+
+/* Whom it is meant for. */
+struct passenger {
+	__u64 cookie;	/* of the calling socket */
+	__u32 called;
+	__u32 arrived;	/* it has come into that namespace, and that workload listens there */
 };
 
 /* An endpoint in its role for one address of a direct service. */
@@ -144,7 +184,7 @@ struct live {
 	struct addr member;
 	__u8 pad[2];
 	__u32 workload;
-	__u32 pad2;
+	__u32 called;	/* which workload it is meant for, if its service is guarded; else 0 */
 	__u64 netns;
 	__u64 began;	/* CLOCK_MONOTONIC, ns */
 };
@@ -153,6 +193,7 @@ struct live {
 struct followed {
 	struct live live;
 	__u64 fin_wait2;	/* bytes received when our FIN was acknowledged */
+	__u64 there;		/* the namespace of the workload that it is meant for */
 	struct seat seat;	/* its member's */
 	__u32 flags;		/* FLOW_BEGUN */
 	__u32 released;		/* its process has let go of it; a word of its own: written without the socket's lock */
@@ -176,7 +217,7 @@ struct ended {
 	__u64 sent;
 	__u64 received;
 	__u32 state;	/* in which TCP state it was (BPF_TCP_...) */
-	__u32 flags;	/* FLOW_RELEASED, FLOW_RETRANSMITTED */
+	__u32 flags;	/* FLOW_RELEASED, FLOW_RETRANSMITTED, FLOW_ASTRAY */
 };
 
 /* What one socket says to one address of a UDP service, or hears from one member of it. */

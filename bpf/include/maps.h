@@ -33,6 +33,11 @@ BPF_F_TABLE("hash", struct port_key, struct listener, ports, 65536, 1 /* BPF_F_N
  * never lets one loop. */
 BPF_F_TABLE("hash", struct place, __u64, our_dials, 65536, 1 /* BPF_F_NO_PREALLOC */);
 
+/* Connections between workloads of this node for whose callers a worker vouches, by workload (mtls.same_node). For
+ * workers alone, also those of two agents, of which one follows the other. LRU: a note is taken within
+ * milliseconds; whose went is anonymous. */
+BPF_TABLE("lru_hash", struct voucher, __u32, vouchers, 8192);
+
 /* Addresses of services: VIPs and endpoints. Needed for destinations on loopback, for all others are
  * caught anyway, and for what is direct. Full: the agent says so; services beyond the bound are not caught
  * on loopback, and are relayed. */
@@ -86,6 +91,17 @@ BPF_TABLE("lru_hash", struct udp_key, struct udp_flow, udp_flows, 65536);
 /* Socket and member -> as whom that member is to be seen. LRU, written again by each datagram that finds
  * it missing; full means: an answer after a long silence seems to come from the member itself. */
 BPF_TABLE("lru_hash", struct udp_key, struct addr, udp_sources, 65536);
+
+/* Which workloads may go to the members of which guarded services. Full: they are relayed, and the agent says so. */
+BPF_F_TABLE("hash", struct grantee, struct grant, grants, 65536, 1 /* BPF_F_NO_PREALLOC */);
+
+/* Connections that were granted, from their SYN to their end. More than can be remembered, so it is full of none.
+ * Full all the same: counted as FULL_PASSAGES; the inbound door takes it for anybody's, and it may send nothing. */
+BPF_F_TABLE("hash", struct passage, struct passenger, passages, 131072, 1 /* BPF_F_NO_PREALLOC */);
+
+/* Sockets whose connections did not arrive where they were meant to, by their cookies. The sk_msg program of each is
+ * `stop`. They are here until the agent ends them, at once. Full: only loopback and the agent's haste hold them. */
+BPF_SOCKHASH(strays, __u64, 4096);
 
 /* Excluded ports (key: direction << 16 | port) and destination networks. Bound by configuration. */
 BPF_TABLE("hash", __u32, __u8, excluded_ports, 4096);

@@ -54,5 +54,11 @@ enum reason {
 	REFUSED_NO_MEMBER = 27,
 	/* bookkeeping: a flow of UDP that cannot be remembered */
 	FULL_UDP_FLOWS = 28,
-	REASONS = 29,
+	/* inbound: a workload of this node that has been granted to come without us */
+	PASSED_GRANTED = 29,
+	/* outbound: a granted connection that did not arrive where it was meant to, and may send nothing */
+	STOPPED_ASTRAY = 30,
+	/* bookkeeping: a granted connection that cannot be noted; where it comes to nobody knows whose it is */
+	FULL_PASSAGES = 31,
+	REASONS = 32,
 };

@@ -8,6 +8,8 @@
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
 #define DNS_PORT 53
+#define SOL_SOCKET 1
+#define SO_BINDTODEVICE 25
 /* Those of meshtrio/intercept/marks.py; the lowest byte is the user's. */
 #define MARK_MASK 0xffffff00u
 #define MARK_OUTBOUND_DIAL 0x4d540100u

@@ -51,8 +51,8 @@ class Rung(enum.Enum):
     """Between the sockets of two doors of ours that speak mutual TLS with each other."""
     DOOR = "R4 app to door"
     """Between a program's socket and ours."""
-    APPS = "R5 app to app"
-    """Between two programs' sockets, once a worker has allowed it."""
+    APPS = "R5 app to app, by sk_msg"
+    """Between two programs' sockets. Grants do without it (bpf/grants.c)."""
 
 
 # TLS carries nothing urgent, and nobody splices what he must decrypt (plain sockets our relay does splice).

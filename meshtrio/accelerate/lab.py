@@ -14,15 +14,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from meshtrio.intercept import bpf, cgroup
+from meshtrio.intercept import bpf, bpf_sockets, cgroup
+from meshtrio.intercept.bpf_sockets import SK_MSG, TO_SK_MSG_VERDICT
 from meshtrio.intercept.netns import CLONE_NEWNET
 from meshtrio.intercept.object import CompiledObject
 from meshtrio.intercept.rights import memlock_raised
 
-SOCK_OPS, SK_MSG = 13, 16
-"""Program types of include/uapi/linux/bpf.h."""
-TO_CGROUP_SOCK_OPS, TO_SK_MSG_VERDICT = 3, 7
-_PROG_ATTACH = 8
+SOCK_OPS, TO_CGROUP_SOCK_OPS = 13, 3
+"""Program type and attach type of include/uapi/linux/bpf.h."""
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1
 
 PATIENCE_S = 2.0
@@ -79,7 +78,7 @@ class Lab:
         message = bpf.load_program(
             SK_MSG, TO_SK_MSG_VERDICT, "on_message", compiled.program("on_message").linked(maps)
         )
-        bpf.call(_PROG_ATTACH, struct.pack("<4I", maps["ends"], message, TO_SK_MSG_VERDICT, 0))
+        bpf_sockets.attach(message, maps["ends"])
         enrol = bpf.load_program(
             SOCK_OPS, TO_CGROUP_SOCK_OPS, "enrol", compiled.program("enrol").linked(maps)
         )

@@ -60,5 +60,9 @@ def configured(config: Config, refused: Mapping[RungMax, str]) -> Iterator[Featu
     yield Feature("acceleration", "ok", f"{rung} (rung_max: {config.rung_max}): {why}")
     for one in config.workloads:
         if one.acceleration in ladder.OPT_IN:
-            stands = ladder.workload(config.rung_max, one.acceleration, hooks=True, refused=refused)
-            yield Feature(f"workload {one.name}", "note", f"accelerated as {stands.rung}: {stands.why}")
+            ungranted = ladder.why_no_grants(config)
+            stands = ladder.workload(
+                config.rung_max, one.acceleration, hooks=True, refused=refused, ungranted=ungranted
+            )
+            says = f"accelerated as {stands.rung}" + (f": {stands.why}" if stands.why else "")
+            yield Feature(f"workload {one.name}", "note" if stands.why else "ok", says)

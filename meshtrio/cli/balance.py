@@ -111,7 +111,7 @@ def lines_of(told: dict[str, Any], width: int | None) -> list[Line]:
     """Make an answer into lines: what is balanced, the pick of each worker, and the settings."""
     lines = [Line(_head(told), bold=True)]
     if told["path"] != "relay":
-        some = "some calls" if told["path"] == "both" else "the kernel picks for calls"
+        some = "some calls" if told["path"] in ("both", "granted") else "the kernel picks for calls"
         lines.append(
             Line(f"direct: {some} of workloads, and this is what workers would do (path {told['path']})")
         )

@@ -10,7 +10,10 @@ import click
 from meshtrio.cli.complaint import Code, Complaint
 
 PORT = click.IntRange(1, 65535)
-ACCELERATION = "auto: as rung_max has it. off: its bytes are copied. r4, r5: also sk_msg at its own sockets."
+ACCELERATION = (
+    "auto: as rung_max has it. off: its bytes are copied. r4: also sk_msg at its own sockets. r5: also past"
+    " us to workloads of this node that it may call."
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 

@@ -25,10 +25,11 @@ HELP = """List the services of the catalog.
 LEVEL says how good what we know is: live; last_known (the source is lost, and this is what it said last;
 STALE FOR how long); dns or static (a registry is configured, and DNS or the file has to do). READY counts
 the endpoints that get new connections, of all. PATH is for services that may be direct (traffic.direct):
-`direct` is past us, straight to the endpoint that the kernel picks; `relay` is through a worker, and WHY
-says why. No worker carries UDP: its ports are `direct`, or `refuse` (the caller gets EPERM), or `pass`
-(datagrams go where they are sent). Below are wishes for traffic (annotations, meta) that are wrong, and
-so are not heeded. A narrow terminal shows fewer columns; --wide shows all.
+`direct` is past us, straight to the endpoint that the kernel picks; `granted` is so for those workloads
+that ask for r5 and may call all of its endpoints; `relay` is through a worker, and WHY says why. No worker
+carries UDP: its ports are `direct`, or `refuse` (the caller gets EPERM), or `pass` (datagrams go where they
+are sent). Below are wishes for traffic (annotations, meta) that are wrong, and so are not heeded. A narrow
+terminal shows fewer columns; --wide shows all.
 
 \b
 Examples:

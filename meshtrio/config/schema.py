@@ -110,7 +110,7 @@ class Workload(Struct, frozen=True, forbid_unknown_fields=True):
     on_agent_loss: Annotated[Literal["open", "closed", ""], Meta(description="open, closed, or nothing")] = ""
     """Empty: as for all."""
     acceleration: Acceleration = "auto"
-    """auto: what rung_max allows. off: a relay that copies. r4, r5: sk_msg at its own sockets."""
+    """auto: what rung_max allows. off: a relay that copies. r4: sk_msg at its own sockets. r5: past us."""
 
 
 class Config(Struct, frozen=True, forbid_unknown_fields=True):

@@ -7,7 +7,7 @@ import struct
 from collections.abc import Iterator
 
 from meshtrio.intercept import bpf, bpf_entries
-from meshtrio.intercept.direct_layout import (
+from meshtrio.intercept.followed_layout import (
     BERTH_BYTES,
     BERTHS,
     COOKIE_BYTES,

@@ -1,12 +1,11 @@
 """Core. The bytes of direct services that kernel and user space share: bpf/include/layout.h, from Python.
 
-A part of layout.py, which has the rest. A test compiles the C side and compares.
+A part of layout.py, which has the rest; their connections are followed_layout.py. A test compiles the C side
+and compares.
 """
 
 import enum
 import struct
-from collections.abc import Iterator
-from typing import Any, NamedTuple
 
 import msgspec
 
@@ -17,23 +16,10 @@ SERVICE_BYTES = 16
 SLOT_KEY_BYTES = 24
 MEMBER_KEY_BYTES = 36
 SEAT_BYTES = 8
-SLOT_BYTES = 28
+SLOT_BYTES = 40
 MEMBER_BYTES = 56
-LIVE_BYTES = 80
-FOLLOWED_BYTES = 104
-BERTH_BYTES = 120
-BERTHS = 4096
-ENDED_BYTES = 120
-COOKIE_BYTES = 8
-FLOW_BEGUN = 1
-FLOW_RELEASED = 2
-FLOW_RETRANSMITTED = 4
 GENERATIONS = 1 << 32
-_SERVICE, _SEAT, _MEMBER, _FOLLOWS = "<IHHQ", "<II", "<I4xQQQqQQ", "<III"
-_SEAT_AT = LIVE_BYTES + 8
-"""In `struct followed`: there, after what is live, and flags behind it."""
-_BERTH = struct.Struct("<8xQ104s")
-_LIVE, _ENDED = struct.Struct("<18s18s18s2xI4xQQ"), struct.Struct("<18s18s18s2xI4xQQQQQQII")
+_SERVICE, _SEAT, _MEMBER = "<IHHQ", "<II", "<I4xQQQqQQ"
 SLOTS_BOUND = 65_535
 """What the hooks can count."""
 
@@ -51,6 +37,18 @@ class Pick(enum.IntEnum):
     """The caller's own."""
 
 
+GUARDED = 256
+"""Beside a pick: the members are workloads, and grants say who may call them."""
+
+
+class Guard(msgspec.Struct, frozen=True, gc=False):
+    """Which workload a member of a guarded service is."""
+
+    workload: int
+    netns: int
+    """The number of its namespace."""
+
+
 class ServiceWords(msgspec.Struct, frozen=True):
     """`struct service`: what the hooks know of a service's address. Without slots it is relayed."""
 
@@ -59,16 +57,19 @@ class ServiceWords(msgspec.Struct, frozen=True):
     pick: Pick = Pick.TURNS
     turn: int = 0
     """How many connections were given in turns."""
+    guarded: bool = False
 
     def pack(self) -> bytes:
         """Pack the value of `services`."""
-        return struct.pack(_SERVICE, self.generation, self.slots, self.pick, self.turn)
+        return struct.pack(
+            _SERVICE, self.generation, self.slots, self.pick | GUARDED * self.guarded, self.turn
+        )
 
     @classmethod
     def unpack(cls, raw: bytes) -> "ServiceWords":
         """Read it. ValueError if the hooks would not know such a pick."""
         generation, slots, pick, turn = struct.unpack(_SERVICE, raw)
-        return cls(generation, slots, Pick(pick), turn)
+        return cls(generation, slots, Pick(pick & ~GUARDED), turn, bool(pick & GUARDED))
 
 
 class Seat(msgspec.Struct, frozen=True, gc=False):
@@ -116,83 +117,6 @@ class Carried(msgspec.Struct, frozen=True):
         return holder, cls(*words)
 
 
-class DirectLive(msgspec.Struct, frozen=True):
-    """`struct live`: a direct connection. Times are CLOCK_MONOTONIC, seconds."""
-
-    source: Address
-    destination: Address
-    member: Address
-    workload: int
-    netns: int
-    began_at: float
-
-
-class Followed(NamedTuple):
-    """`struct followed`: what the hooks know of a connection, or of a connect that did not begin."""
-
-    live: DirectLive
-    """If it has not begun, it has no source yet."""
-    has_begun: bool
-    seat: Seat
-    """Where it is counted, if its member has that still."""
-
-
-class DirectEnded(msgspec.Struct, frozen=True):
-    """`struct ended`: a direct connection that has ended."""
-
-    was: DirectLive
-    cookie: int
-    at: float
-    sent: int
-    received: int
-    state: int
-    """In which TCP state it was, numbered as in the kernel's net/tcp_states.h."""
-    released: bool
-    """The process had let go of it."""
-    retransmitted: bool
-    """Something had to be sent twice."""
-
-
-class EndedWords(NamedTuple):
-    """`struct ended` as it stands there: of most that have ended no more is needed than this. Times in ns."""
-
-    source: bytes
-    destination: bytes
-    member: bytes
-    workload: int
-    netns: int
-    began: int
-    cookie: int
-    at: int
-    sent: int
-    received: int
-    state: int
-    flags: int
-
-    @property
-    def released(self) -> bool:
-        """The process had let go of it."""
-        return bool(self.flags & FLOW_RELEASED)
-
-    @property
-    def retransmitted(self) -> bool:
-        """Something had to be sent twice."""
-        return bool(self.flags & FLOW_RETRANSMITTED)
-
-    def whole(self) -> DirectEnded:
-        """Give it as a value."""
-        return DirectEnded(
-            _live(*self[:6]),
-            self.cookie,
-            self.at / 1e9,
-            self.sent,
-            self.received,
-            self.state,
-            self.released,
-            self.retransmitted,
-        )
-
-
 def slot_key(service: Address, slot: int, generation: int) -> bytes:
     """Pack `struct slot_key`."""
     return struct.pack("<18sHI", service.pack(), slot, generation)
@@ -203,9 +127,12 @@ def unpack_slot_key(raw: bytes) -> tuple[Address, int]:
     return Address.unpack(raw), struct.unpack_from("<I", raw, 20)[0]
 
 
-def slot(member: Address, seat: Seat) -> bytes:
+UNGUARDED = Guard(0, 0)
+
+
+def slot(member: Address, seat: Seat, guard: Guard = UNGUARDED) -> bytes:
     """Pack `struct slot`. Its member can be read by `Address.unpack`."""
-    return struct.pack("<18s2x8s", member.pack(), seat.pack())
+    return struct.pack("<18s2x8sIQ", member.pack(), seat.pack(), guard.workload, guard.netns)
 
 
 def member_key(service: Address, member: Address) -> bytes:
@@ -216,25 +143,3 @@ def member_key(service: Address, member: Address) -> bytes:
 def unpack_member_key(raw: bytes) -> tuple[Address, Address]:
     """Read `struct member_key`."""
     return Address.unpack(raw), Address.unpack(raw[ADDRESS_BYTES:])
-
-
-def unpack_followed(raw: bytes) -> Followed:
-    """Read `struct followed`."""
-    index, holder, flags = struct.unpack_from(_FOLLOWS, raw, _SEAT_AT)
-    return Followed(_live(*_LIVE.unpack_from(raw)), bool(flags & FLOW_BEGUN), Seat(index, holder))
-
-
-def unpack_berths(raw: bytes) -> Iterator[tuple[int, Followed]]:
-    """Read each `struct berth` that somebody has: the cookie of the socket, and what is known of it."""
-    return ((cookie, unpack_followed(known)) for cookie, known in _BERTH.iter_unpack(raw) if cookie)
-
-
-def unpack_ended(raw: bytes) -> EndedWords:
-    """Read `struct ended`."""
-    return EndedWords._make(_ENDED.unpack(raw))
-
-
-def _live(*words: Any) -> DirectLive:
-    source, destination, member = map(Address.unpack, words[:3])
-    workload, netns, began = words[3:]
-    return DirectLive(source, destination, member, workload, netns, began / 1e9)

@@ -6,7 +6,7 @@ Knows addresses, not services. What is here outlives the agent, and a successor 
 """
 
 import errno
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 
 from msgspec.structs import replace
 
@@ -18,19 +18,22 @@ from meshtrio.intercept.direct_layout import (
     SERVICE_BYTES,
     SLOT_BYTES,
     SLOT_KEY_BYTES,
+    UNGUARDED,
     Carried,
-    DirectLive,
-    EndedWords,
+    Guard,
     Pick,
     Seat,
     ServiceWords,
     slot,
     slot_key,
-    unpack_ended,
     unpack_slot_key,
 )
 from meshtrio.intercept.direct_seats import DirectSeats, NoRoom, Role
+from meshtrio.intercept.followed_layout import DirectLive, EndedWords, unpack_ended
+from meshtrio.intercept.grants import Callers, Grants
 from meshtrio.intercept.ringbuf import RingBuffer
+
+NO_GUARDS: Mapping[Address, Guard] = {}
 
 
 class DirectMaps:
@@ -43,6 +46,8 @@ class DirectMaps:
         self._seats = DirectSeats(maps["direct_seats"], maps["direct_members"])
         self._followed = DirectFollowed(maps["direct_berths"], maps["direct_live"])
         self._ended = RingBuffer(maps["direct_ended"])
+        self.grants = Grants(maps)
+        """Who may call guarded services."""
         self.standing: dict[Address, ServiceWords] = {}
         """The addresses that are direct now."""
         self._serving: dict[Address, set[Address]] = {}
@@ -50,16 +55,26 @@ class DirectMaps:
         self._generation = 0
         self._take_over()
 
-    def put(self, service: Address, pick: Pick, order: Sequence[Address]) -> None:
+    def put(
+        self,
+        service: Address,
+        pick: Pick,
+        order: Sequence[Address],
+        guards: Mapping[Address, Guard] = NO_GUARDS,
+    ) -> None:
         """Let the hooks pick from this order from now on. NoRoom if it does not fit; then all is as before.
 
-        Who is not in it gets no connection that begins after this.
+        Who is not in it gets no connection that begins after this. With `guards`, of each member, nobody may
+        go there until he has a grant for these slots, and who has one for the last slots has none.
         """
         before = self.standing.get(service)
-        words = ServiceWords(self._next_generation(), len(order), pick)
+        words = ServiceWords(self._next_generation(), len(order), pick, guarded=bool(guards))
         members = set(order)
         try:
-            self._write_slots(service, words, order, self._seats_of(service, members))
+            seats = self._seats_of(service, members)
+            self._write_slots(
+                service, words, [slot(one, seats[one], guards.get(one, UNGUARDED)) for one in order]
+            )
             bpf.update(self._services, service.pack(), replace(words, turn=self._turn(service)).pack())
         except BaseException as failed:
             self._wipe(service, words)
@@ -69,6 +84,8 @@ class DirectMaps:
         self.standing[service] = words
         if before is not None:
             self._wipe(service, before)
+        if not guards:
+            self.grants.drop(service)
         self._leave(service, members)
 
     def drop(self, service: Address, *, known: bool = True) -> None:
@@ -80,7 +97,15 @@ class DirectMaps:
         before = self.standing.pop(service, None)
         if before is not None:
             self._wipe(service, before)
+        self.grants.drop(service)
         self._leave(service, set())
+
+    def grant(self, service: Address, callers: Callers) -> Set[int]:
+        """Let exactly these workloads go to the members of a guarded service themselves, as they are now.
+
+        Returns those for whom there is no room.
+        """
+        return self.grants.give(service, self.standing[service].generation, callers)
 
     def carried(self) -> dict[Role, Carried]:
         """Return what each member of each address has carried, those included that leave."""
@@ -102,6 +127,7 @@ class DirectMaps:
         for cookie, one in self._followed.all():
             if one.live.workload == workload and self._followed.take_out(cookie) and one.has_begun:
                 self._seats.end_one(one.seat)
+                self.grants.forget(one)
                 lost.append((cookie, one.live))
         return lost
 
@@ -131,6 +157,10 @@ class DirectMaps:
             if carried is None or carried.active <= 0:
                 self._seats.take_back(role)
                 self._leaving.discard(role)
+
+    def sweep_passages(self) -> None:
+        """Forget granted connections whose ends no hook has seen. Takes 20 ms for each thousand that live."""
+        self.grants.sweep(lambda: {cookie for cookie, _ in self._followed.all()})
 
     def _take_over(self) -> None:
         keys = {key: unpack_slot_key(key) for key in bpf.keys(self._slots, SLOT_KEY_BYTES)}
@@ -166,12 +196,8 @@ class DirectMaps:
                 self._leaving.add((service, member))
         return seats
 
-    def _write_slots(
-        self, service: Address, words: ServiceWords, order: Sequence[Address], seats: Mapping[Address, Seat]
-    ) -> None:
-        slots = {
-            slot_key(service, at, words.generation): slot(one, seats[one]) for at, one in enumerate(order)
-        }
+    def _write_slots(self, service: Address, words: ServiceWords, order: Iterable[bytes]) -> None:
+        slots = {slot_key(service, at, words.generation): one for at, one in enumerate(order)}
         if bpf_entries.update_each(self._slots, slots) < len(slots):
             raise NoRoom("direct_slots")
 

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import trio
 
-from meshtrio.intercept import bpf, source
+from meshtrio.intercept import bpf, bpf_sockets, source
 from meshtrio.intercept.layout import LAYOUT_VERSION, Reason
 from meshtrio.intercept.object import CompiledObject
 from meshtrio.intercept.rights import explain, memlock_raised
@@ -46,6 +46,7 @@ CGROUP_HOOKS = {
     "connect6": Hook(18, 11, "4.17"),
 }
 INBOUND = Hook(30, 36, "5.9")
+STOP = Hook(bpf_sockets.SK_MSG, bpf_sockets.TO_SK_MSG_VERDICT, "4.17")
 DATAGRAM_HOOKS = ("recvmsg4", "recvmsg6", "sendmsg4", "sendmsg6")
 """Those that only DNS and UDP services need: all of them are attached, or none."""
 
@@ -66,11 +67,13 @@ class Kernel:
         self.adopted = False
         self.why_no_names = ""
         """Why there is neither capture of DNS nor a UDP service; then the programs for both are not there."""
+        self.why_no_grants = ""
+        """Why no workload can be let to go to another one without us."""
 
     def load(self) -> None:
         """Make or adopt the maps and load all programs. KernelRefused if anything cannot be had.
 
-        Without the hooks that only DNS and UDP services need it goes on: `why_no_names` says why.
+        Without what only DNS and UDP services need, or grants, it goes on: `why_no_names`, `why_no_grants`.
         """
         try:
             try:
@@ -81,10 +84,10 @@ class Kernel:
                 if not memlock_raised():
                     raise
                 self._open_maps()
-            for name, hook in CGROUP_HOOKS.items():
-                if name not in DATAGRAM_HOOKS:
-                    self.programs[name] = self._load(name, hook, self.maps)
+            for name in [one for one in CGROUP_HOOKS if one not in DATAGRAM_HOOKS]:
+                self.programs[name] = self._load(name, CGROUP_HOOKS[name], self.maps)
             self._load_datagram_hooks()
+            self._load_stop()
         except bpf.ProgramRefused as refused:
             self.close()
             raise KernelRefused(f"{refused} (hook since kernel {_since(refused)})") from refused
@@ -104,6 +107,13 @@ class Kernel:
             for name in DATAGRAM_HOOKS:
                 if name in self.programs:
                     os.close(self.programs.pop(name))
+
+    def _load_stop(self) -> None:
+        try:
+            self.programs["stop"] = self._load("stop", STOP, self.maps)
+            bpf_sockets.attach(self.programs["stop"], self.maps["strays"])
+        except OSError as refused:
+            self.why_no_grants = f"connections that go astray cannot be stopped: {refused}"
 
     def load_inbound(self, own_maps: dict[str, int]) -> int:
         """Load the sk_lookup program of one namespace, with that namespace's own two maps."""

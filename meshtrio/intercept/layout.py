@@ -10,7 +10,7 @@ import msgspec
 
 from meshtrio.address import Address
 
-LAYOUT_VERSION = 11
+LAYOUT_VERSION = 12
 HEARTBEAT_STALE_S = 3.0
 BEAT_OF_DOORS = 0
 BEAT_OF_RESOLVER = 1
@@ -24,6 +24,8 @@ EXCLUDED_INBOUND = 2
 
 PLACE_BYTES = 32
 ORIGIN_BYTES = 24
+VOUCHER_BYTES = 56
+VOUCHER_WORKLOAD_BYTES = 4
 PORT_KEY_BYTES = 16
 LISTENER_BYTES = 8
 WORKLOAD_BYTES = 32
@@ -63,6 +65,9 @@ class Reason(enum.IntEnum):
     UDP_DIRECT = 26
     REFUSED_NO_MEMBER = 27
     FULL_UDP_FLOWS = 28
+    PASSED_GRANTED = 29
+    STOPPED_ASTRAY = 30
+    FULL_PASSAGES = 31
 
 
 class Origin(msgspec.Struct, frozen=True, gc=False):
@@ -75,6 +80,11 @@ class Origin(msgspec.Struct, frozen=True, gc=False):
 def place(netns: int, address: Address, door: int = 0) -> bytes:
     """Pack `struct place`: one end of a connection in one network namespace, and the door that it dialled."""
     return struct.pack("<Q18s2s4x", netns, address.pack(), door.to_bytes(2, "big"))
+
+
+def voucher(netns: int, source: Address, to: Address) -> bytes:
+    """Pack `struct voucher`: a connection as it comes into a namespace, and what it was dialled as."""
+    return place(netns, source) + struct.pack("<18s6x", to.pack())
 
 
 def unpack_origin(raw: bytes) -> Origin:

@@ -20,6 +20,7 @@ from meshtrio.intercept.kernel import KernelRefused, pinned_folders
 from meshtrio.intercept.netns import Netns, NetnsError
 from meshtrio.intercept.nft_request import ErrandRefused
 from meshtrio.intercept.site import NetnsSite
+from meshtrio.intercept.tables import Ports
 from meshtrio.intercept.workload import Kept, Spec, Workload, WorkloadError, read_list, write_list
 from meshtrio.messages import CloseDoor, KnowWorkload, WorkloadName
 
@@ -42,6 +43,8 @@ class Registry:
         self.list_path: Path | None = None
         self.entering: Callable[[int, Spec], Awaitable[None]] = _unheard
         """Called before a workload is caught, which waits for it."""
+        self.leaving: Callable[[int], None] = lambda number: None
+        """Called when a workload is about to be caught no more, while its hooks are there still."""
         self.left: Callable[[int], None] = lambda number: None
         """Called when a workload is caught no more and has gone, also if it could not be caught at all."""
 
@@ -93,9 +96,9 @@ class Registry:
     async def catch_no_more(self, name: str) -> Workload:
         """Catch no new connection of a workload; those that are there go on. WorkloadError: it is unknown."""
         async with self._changing:
-            workload = self._workloads.pop(name, None)
-            if workload is None:
+            if (workload := self._workloads.pop(name, None)) is None:
                 raise WorkloadError(f"workload {name} is not known")
+            self.leaving(workload.id)
             await workload.capture.catch_no_more()
             if workload.site.users == 1:
                 workload.site.catch_no_more()
@@ -159,8 +162,7 @@ class Registry:
 
     async def adopt(self) -> list[str]:
         """Catch again what a predecessor left on the list; say what could not be. Those remains go."""
-        lost: list[Kept] = []
-        why = []
+        lost, why = list[Kept](), list[str]()
         # Not written while it is worked off: a crash in the middle must not shorten it.
         path, self.list_path = self.list_path, None
         for kept in read_list(path):
@@ -177,10 +179,11 @@ class Registry:
         await self._sweep(lost)
         self.list_path = path
         write_list(path, list(self))
-        kernel = self.catcher.kernel
-        if kernel and kernel.pins:
-            remove_others(pinned_folders(kernel.pins, "links"), {str(workload.id) for workload in self})
+        if (kernel := self.catcher.kernel) and kernel.pins:
+            numbers = {workload.id for workload in self}
+            remove_others(pinned_folders(kernel.pins, "links"), set(map(str, numbers)))
             remove_others(pinned_folders(kernel.pins, "netns"), {str(number) for number in self._sites})
+            Ports(kernel.maps["ports"]).forget_others(numbers)
         return why
 
     async def _sweep(self, lost: list[Kept]) -> None:
@@ -218,12 +221,10 @@ class Registry:
             netns = Netns.at(spec.netns) if spec.netns else Netns.current()
         except NetnsError as cause:
             raise WorkloadError(f"workload {spec.name}: {cause}") from cause
-        known = self._sites.get(netns.id)
-        if known is not None:
+        if (known := self._sites.get(netns.id)) is not None:
             netns.close()
             return known
-        site = self._sites[netns.id] = NetnsSite(netns)
-        return site
+        return self._sites.setdefault(netns.id, NetnsSite(netns))
 
     async def _release(self, site: NetnsSite) -> None:
         if site.users:

@@ -64,6 +64,10 @@ class Listener(NamedTuple):
     inode: int
 
 
+LOOPBACK_INDEX = 1
+"""The number of `lo` in each namespace (LOOPBACK_IFINDEX, include/net/flow.h)."""
+
+
 class SockDiag:
     """A line to the kernel, inside one network namespace."""
 
@@ -115,7 +119,7 @@ class SockDiag:
         found: list[Counted | None] = []
         for at in range(0, len(asked), _TOGETHER):
             some = asked[at : at + _TOGETHER]
-            bodies = (_request(socket.IPPROTO_TCP, *one, extensions=_WITH_INFO) for one in some)
+            bodies = (_request(socket.IPPROTO_TCP, one[:2], one[2], extensions=_WITH_INFO) for one in some)
             self._line.send(
                 b"".join(
                     _HEAD.pack(_HEAD.size + len(body), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 0, 0) + body
@@ -144,12 +148,13 @@ class SockDiag:
                 # Each part begins at a multiple of four.
                 at += max(size + 3 & ~3, _HEAD.size)
 
-    def destroy(self, local: Address, remote: Address, cookie: int) -> bool:
+    def destroy(self, local: Address, remote: Address, cookie: int, *, interface: int = 0) -> bool:
         """End the TCP connection whose socket has this cookie: its process gets ECONNABORTED, the peer a RST.
 
-        False: it has ended already. OSError (EOPNOTSUPP) if the kernel was built without SOCK_DESTROY.
+        False: it has ended already, or is bound to another interface than this one (0: to none).
+        OSError (EOPNOTSUPP) if the kernel was built without SOCK_DESTROY.
         """
-        body = _request(socket.IPPROTO_TCP, local, remote, cookie)
+        body = _request(socket.IPPROTO_TCP, (local, remote), cookie, interface=interface)
         self._line.send(
             _HEAD.pack(_HEAD.size + len(body), _SOCK_DESTROY, _NLM_F_REQUEST | _NLM_F_ACK, 1, 0) + body
         )
@@ -161,7 +166,7 @@ class SockDiag:
 
     def _asked(self, protocol: int, local: Address, remote: Address) -> bytes | None:
         """Ask about one pair, and return the body of the answer. None: there is no such socket."""
-        body = _request(protocol, local, remote)
+        body = _request(protocol, (local, remote))
         self._line.send(_HEAD.pack(_HEAD.size + len(body), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 1, 0) + body)
         answer = self._line.recv(4096)
         _, kind, _, _, _ = _HEAD.unpack_from(answer)
@@ -192,12 +197,13 @@ def _counted(answer: bytes) -> Counted | None:
 
 def _request(
     protocol: int,
-    local: Address,
-    remote: Address,
+    ends: tuple[Address, Address],
     cookie: int = _ANY_COOKIE_OF_BOTH,
     *,
     extensions: int = 0,
+    interface: int = 0,
 ) -> bytes:
+    local, remote = ends
     return _REQUEST.pack(
         socket.AF_INET if local.is_v4 else socket.AF_INET6,
         protocol,
@@ -207,7 +213,7 @@ def _request(
         remote.port.to_bytes(2, "big"),
         _words(local),
         _words(remote),
-        0,
+        interface,
         cookie & 0xFFFF_FFFF,
         cookie >> 32,
     )

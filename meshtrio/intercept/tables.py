@@ -5,6 +5,7 @@ they are made.
 import os
 import struct
 import time
+from collections.abc import Callable, Set
 
 from meshtrio.address import Address
 from meshtrio.intercept import bpf
@@ -121,19 +122,27 @@ class Ports:
 
     def forget(self, workload: int) -> None:
         """Take out all that a workload has."""
+        self._forget(lambda number: number == workload)
+
+    def forget_others(self, known: Set[int]) -> None:
+        """Take out all that workloads have but these: their numbers may become others'."""
+        self._forget(lambda number: number not in known)
+
+    def _forget(self, gone: Callable[[int], bool]) -> None:
         for key in list(bpf.keys(self._descriptor, PORT_KEY_BYTES)):
             raw = bpf.look_up(self._descriptor, key, LISTENER_BYTES)
-            if raw and unpack_listener(raw)[0] == workload:
+            if raw and gone(unpack_listener(raw)[0]):
                 bpf.delete(self._descriptor, key)
 
-    def listened(self) -> dict[int, set[int]]:
-        """Return for each port on which a workload listens the namespaces where one does."""
-        found: dict[int, set[int]] = {}
+    def listened(self) -> dict[int, dict[int, int]]:
+        """Return for each port on which a workload listens which one does, by namespace."""
+        found: dict[int, dict[int, int]] = {}
         for key in list(bpf.keys(self._descriptor, PORT_KEY_BYTES)):
             raw = bpf.look_up(self._descriptor, key, LISTENER_BYTES)
-            if raw is not None and unpack_listener(raw)[1] > 0:
+            workload, sockets = unpack_listener(raw) if raw is not None else (0, 0)
+            if sockets > 0:
                 netns, port = unpack_port_key(raw=key)
-                found.setdefault(port, set()).add(netns)
+                found.setdefault(port, {})[netns] = workload
         return found
 
     def sweep(self, most: int = PORTS_KEPT) -> int:

@@ -7,7 +7,7 @@ go of it before, and whether something had to be sent twice. What that means sta
 from collections.abc import Sequence, Set
 from typing import Any
 
-from meshtrio.intercept.direct_layout import DirectEnded, DirectLive, EndedWords
+from meshtrio.intercept.followed_layout import DirectEnded, DirectLive, EndedWords
 from meshtrio.messages import Connection, Count, Tally
 from meshtrio.observe.ledger import LISTED
 from meshtrio.outcome import Outcome
@@ -43,6 +43,8 @@ _FAULTS = (Outcome.CONNECT_FAILED, Outcome.CONNECT_TIMEOUT, Outcome.UPSTREAM_RES
 
 def outcome_of(ended: DirectEnded | EndedWords) -> Outcome:
     """Say how it ended. A state that no connection ends in (the kernel has changed) is our bug."""
+    if ended.astray:
+        return Outcome.UPSTREAM_TLS  # as of any endpoint that does not prove to be who it should be
     if ended.state not in _ENDS:
         return Outcome.OUR_BUG
     outcome = _ENDS[ended.state][ended.released]
@@ -122,7 +124,7 @@ def sums_of(ended: Sequence[EndedWords], cut: Set[int]) -> dict[Kind, list[int]]
 
 def end_of(ended: EndedWords, cut: Set[int]) -> Outcome:
     """Say how it ended, if it may have been ended by us."""
-    return Outcome.DRAINED if ended.cookie in cut else outcome_of(ended)
+    return Outcome.DRAINED if ended.cookie in cut and not ended.astray else outcome_of(ended)
 
 
 def tally_of(ended: Sequence[Connection]) -> Tally:

@@ -29,6 +29,7 @@ class Relayed(enum.Enum):
     SLOW_CALLS = "its breaker looks for slow calls (breaker.slow_s)"
     PROVING = "a breaker of it is half open, and workers try its endpoint"
     TLS = "an endpoint is in the mesh, and is called with mutual TLS"
+    UNGRANTED = "no workload may go to its endpoints itself: none that may call them asks for acceleration r5"
     NO_ENDPOINT = "no endpoint may be used, and workers say so better"
     FAMILY = "no endpoint has an address of its family"
     TOO_MANY = f"it has more than {MEMBERS_BOUND} endpoints"
@@ -37,7 +38,10 @@ class Relayed(enum.Enum):
 
 
 class Way(msgspec.Struct, frozen=True):
-    """How connections to one port of a service go: `direct`, `relay`, or `both`, by address. And why."""
+    """How connections to one port of a service go, and why: `direct`, `relay`, or `both`, by address.
+
+    `granted`: for workloads that have a grant as for `direct`, and for all others as for `relay`.
+    """
 
     path: str
     why: str = ""
@@ -118,12 +122,18 @@ def speaks_tls(config: Config) -> bool:
     return bool(modes - plain)
 
 
-def way_of(judged: Collection[object]) -> Way:
-    """Say how connections to a port go, by what was found for each of its addresses: a `Relayed`, or else."""
+def way_of(judged: Collection[object], *, callers: int = 0) -> Way:
+    """Say how connections to a port go, by what was found for each of its addresses: a `Relayed`, or else.
+
+    `callers`: how many workloads have a grant, if that is needed.
+    """
     if not judged:
         return Way("relay", Relayed.NO_ADDRESS.value)
     reasons = [one for one in judged if isinstance(one, Relayed)]
     whys = "; ".join(dict.fromkeys(why.value for why in reasons))
+    if not reasons and callers:
+        whose = "1 workload" if callers == 1 else f"{callers} workloads"
+        return Way("granted", f"{whose} of this node may go to its endpoints themselves, all others may not")
     if not reasons:
         return Way("direct")
     return Way("relay" if len(reasons) == len(judged) else "both", whys)

@@ -21,6 +21,7 @@ from meshtrio.identity.spiffe import SpiffeId, parse_workload
 from meshtrio.messages import Credentials, Trusted, WorkloadName
 from meshtrio.neighbours import Neighbour
 from meshtrio.outcome import Outcome
+from meshtrio.route.granting import BY_KERNEL
 from meshtrio.route.modes import Modes, Treatment, inbound, outbound
 from meshtrio.route.policy import PolicyTable, Verdict
 from meshtrio.secure.greeting import first_words, is_mesh, words_there
@@ -33,8 +34,8 @@ GREETING_S = 0.05
 as soon as it is connected, whatever the distance: its first bytes travel with the end of TCP's handshake.
 Where those are lost and sent again they come later, so the silent are not taken for plain ones for good."""
 
-BY_KERNEL = "kernel"
-"""What is said of a connection within this node in place of a TLS version."""
+COMING_S = 2.0
+"""How long a caller without a certificate is waited for: a successor takes workloads over one by one."""
 
 
 class Unsafe(Exception):
@@ -166,7 +167,7 @@ class Border:
             with trio.move_on_after(self._config.mtls.handshake_s):
                 detected = await first_words(sock, GREETING_S if by_kernel else patience_s)
                 if by_kernel and (workload := vouched()) is not None:
-                    return self._neighbour(sock, workload)
+                    return await self._neighbour(sock, workload)
                 if by_kernel and detected is None:
                     detected = await first_words(sock, patience_s - GREETING_S)
         treatment = inbound(demand, has_identity=has_identity, detected=detected)
@@ -196,13 +197,14 @@ class Border:
             raise Unsafe(Outcome.CLIENT_TLS, str(failed), reason=failed.reason) from failed
         return _passage(secured)
 
-    def _neighbour(self, sock: socket.socket, workload: int) -> Passage:
-        """Let a workload of this node in that one of our workers has vouched for."""
+    async def _neighbour(self, sock: socket.socket, workload: int) -> Passage:
+        with trio.move_on_after(COMING_S):
+            while not self.keyring.identity(workload):
+                await trio.sleep(0.02)
         identity = self.keyring.identity(workload)
-        if not identity:
-            raise Unsafe(Outcome.CLIENT_TLS, "the calling workload has no valid certificate", reason="kernel")
-        if self.is_revoked(identity, "", time.time()):
-            raise Unsafe(Outcome.CLIENT_TLS, f"{identity} is revoked", reason="revoked")
+        if not identity or self.is_revoked(identity, "", time.time()):
+            words = f"{identity} is revoked" if identity else "the calling workload has no valid certificate"
+            raise Unsafe(Outcome.CLIENT_TLS, words, reason="revoked" if identity else "kernel")
         return Passage(sock, parse_workload(identity), tls=BY_KERNEL)
 
     def learn(self, news: Credentials | Trusted) -> None:
@@ -212,7 +214,7 @@ class Border:
             self._trusted = news
 
     def is_revoked(self, peer: str, serial: str, wall_now: float) -> bool:
-        """Say whether this id, or the certificate with this serial, has been revoked."""
+        """Say whether this id, or this serial, has been revoked."""
         untils = self._trusted.revoked_ids.get(peer), self._trusted.revoked_serials.get(serial)
         return any(until is not None and (until == 0 or wall_now < until) for until in untils)
 

@@ -8,16 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 
 from meshtrio.address import Address
 from meshtrio.intercept import bpf, bpf_entries
-from meshtrio.intercept.direct_layout import (
-    BERTH_BYTES,
-    BERTHS,
-    COOKIE_BYTES,
-    Carried,
-    DirectEnded,
-    Pick,
-    unpack_berths,
-)
+from meshtrio.intercept.direct_layout import Carried, Pick
 from meshtrio.intercept.direct_maps import DirectMaps
+from meshtrio.intercept.followed_layout import BERTH_BYTES, BERTHS, COOKIE_BYTES, DirectEnded, unpack_berths
 from tests.bpf.pod import WORKLOAD, Pod
 
 PORT = 80

@@ -48,11 +48,13 @@ def outbound_model(*facts: bool) -> Reason:
 
 
 def inbound_model(*facts: bool) -> Reason:
-    listened, our_dial, alive, strict = facts
+    listened, our_dial, alive, strict, granted = facts
     if not listened:
         return Reason.PASSED_NOT_OURS
     if our_dial:
         return Reason.PASSED_OUR_DIAL
+    if granted:
+        return Reason.PASSED_GRANTED
     lost = Reason.DROPPED_AGENT_LOST if strict else Reason.PASSED_AGENT_LOST
     return Reason.CAUGHT if alive else lost
 
@@ -76,8 +78,8 @@ def test_outbound_is_the_model_for_every_input(library: ctypes.CDLL) -> None:
 
 
 def test_inbound_is_the_model_for_every_input(library: ctypes.CDLL) -> None:
-    said = [Reason(library.native_decide_inbound(facts)) for facts in range(1 << 4)]
-    assert said == [inbound_model(*bits(facts, 4)) for facts in range(1 << 4)]
+    said = [Reason(library.native_decide_inbound(facts)) for facts in range(1 << 5)]
+    assert said == [inbound_model(*bits(facts, 5)) for facts in range(1 << 5)]
 
 
 def test_a_datagram_is_the_model_for_every_input(library: ctypes.CDLL) -> None:
@@ -107,10 +109,10 @@ def test_the_facts_stand_in_the_order_of_the_model(library: ctypes.CDLL) -> None
         "RESOLVING",
         "DIRECT",
     ]
-    inbound = ["LISTENED", "OUR_DIAL", "ALIVE", "STRICT"]
+    inbound = ["LISTENED", "OUR_DIAL", "ALIVE", "STRICT", "GRANTED"]
     assert [known[f"FACT_{name}"] for name in outbound] == [1 << at for at in range(13)]
-    assert [known[f"FACT_{name}"] for name in inbound] == [1 << at for at in range(4)]
-    assert (known["FACTS"], known["INBOUND_FACTS"]) == (13, 4)
+    assert [known[f"FACT_{name}"] for name in inbound] == [1 << at for at in range(5)]
+    assert (known["FACTS"], known["INBOUND_FACTS"]) == (13, 5)
 
 
 def test_a_closed_workload_is_never_let_through_unmeshed(library: ctypes.CDLL) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from meshtrio.address import Address
 from meshtrio.intercept import bpf, bpf_entries
-from meshtrio.intercept.direct_layout import BERTH_BYTES, BERTHS
+from meshtrio.intercept.followed_layout import BERTH_BYTES, BERTHS
 from meshtrio.intercept.layout import Reason
 from tests.bpf.direct import PORT, Direct, berths_taken, direct_in, soon
 from tests.bpf.pod import HERE, VIP, WORKLOAD, Pod, accept

@@ -12,7 +12,8 @@ import msgspec
 import pytest
 
 from meshtrio.address import Address
-from meshtrio.intercept.direct_layout import ENDED_BYTES, Pick
+from meshtrio.intercept.direct_layout import Pick
+from meshtrio.intercept.followed_layout import ENDED_BYTES
 from meshtrio.intercept.kernel import Kernel
 from meshtrio.intercept.layout import Reason
 from tests.bpf.app import Failed

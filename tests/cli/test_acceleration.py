@@ -9,6 +9,7 @@ import pytest
 from meshtrio.accelerate.hazards import Finding, Hazard
 from meshtrio.accelerate.ladder import UNKNOWN
 from meshtrio.cli.acceleration import acceleration, configured, ktls, records, told
+from meshtrio.config.identity import Mtls
 from meshtrio.config.schema import Config, Paths, Workload
 from meshtrio.forward.sealed import NOT_IN_C
 
@@ -19,7 +20,7 @@ def test_hazards_and_rungs_in_words() -> None:
     assert said["sk_msg: order"][1:3] == ("ok", "as with TCP alone")
     assert said["sk_msg: FIONREAD"][1:3] == ("note", wrong[Hazard.COUNT])
     assert said["R3 door to door"].state == "ok"
-    assert said["R5 app to app"][1:3] == ("note", "refused for FIONREAD")
+    assert said["R5 app to app, by sk_msg"][1:3] == ("note", "refused for FIONREAD")
     assert not [one for one in said.values() if one.state == "missing"]
 
 
@@ -49,7 +50,14 @@ def test_ktls_is_told_with_the_kernel_s_words() -> None:
 
 
 def test_who_asks_for_what_is_not_to_be_had_is_told_why() -> None:
-    shops = tuple(Workload(name=wish, acceleration=wish) for wish in ("auto", "off", "r4"))
+    shops = tuple(Workload(name=wish, acceleration=wish) for wish in ("auto", "off", "r4", "r5"))
     chosen, *shops_said = configured(Config(rung_max="r4", workloads=shops), UNKNOWN)
     assert chosen[:3] == ("acceleration", "ok", f"r2 (rung_max: r4): {UNKNOWN['r3']}")
-    assert [one[:3] for one in shops_said] == [("workload r4", "note", f"accelerated as r2: {UNKNOWN['r4']}")]
+    assert [one[:3] for one in shops_said] == [
+        ("workload r4", "note", f"accelerated as r2: {UNKNOWN['r4']}"),
+        ("workload r5", "note", "accelerated as r2: r5 is asked for, and rung_max is r4"),
+    ]
+    granting = Config(mtls=Mtls(same_node="kernel"), workloads=shops[3:])
+    assert [one[:3] for one in configured(granting, UNKNOWN)][1:] == [
+        ("workload r5", "ok", "accelerated as r5")
+    ]

@@ -64,9 +64,12 @@ def test_the_lines(desk: Desk, golden: Callable[[str, str], None], width: int) -
 
 
 def test_whoever_can_go_directly_is_said(desk: Desk) -> None:
-    for path in ("direct", "both"):
+    for path, says in (
+        ("direct", "the kernel picks for calls of"), ("both", "some calls of"), ("granted", "some calls of"),
+    ):  # fmt: skip
         lines = [line.text for line in lines_of({**explained(desk), "path": path}, None)]
         assert f"(path {path})" in lines[1]
+        assert says in lines[1]
 
 
 def test_nobody_to_pick_and_nothing_but_defaults(desk: Desk) -> None:

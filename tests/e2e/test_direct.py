@@ -57,7 +57,7 @@ def test_what_is_shown(scene: Scene) -> None:
     assert live["endpoint"] in WEB
     assert live["received_bytes"] > 20, "what the server said when it came"
     assert mesh.status()["direct"] | {"connections": 0} == {
-        "services": 2, "active": 1, "connections": 0, "failed": 0, "no_room": 0,
+        "services": 2, "active": 1, "connections": 0, "failed": 0, "no_room": 0, "grants": 0,
     }  # fmt: skip
     assert shop.app.tell("held", name="held", end=True)["broke"] == ""
     (ended,) = mesh.wait_ended(1, id=live["id"], path="direct")

@@ -141,10 +141,10 @@ def test_a_workload_that_wants_none_is_relayed_and_copied_beside_others_that_are
 
 
 def test_a_workload_that_wants_what_cannot_be_had_is_carried_and_told_why(scene: Scene) -> None:
-    with scene.mesh.workload("keen", acceleration="r5") as keen:
+    with scene.mesh.workload("keen", acceleration="r4") as keen:
         assert keen.told["accelerated"] == "r2"
         assert keen.told["why_no_faster"].startswith(
-            ("r5 is refused on this kernel for ", "r5 is not in this")
+            ("r4 is refused on this kernel for ", "r4 is not in this")
         )
         assert keen.app.burst(3, VIP, 80) == {"a": 1, "b": 1, "c": 1}
     wrong = scene.mesh.add("wrong", acceleration="r9")

@@ -88,7 +88,7 @@ def test_our_text_has_what_the_loader_wants() -> None:
     ours = compiled(source.flatten(source.text_root() / "meshtrio.c"))
     from meshtrio.intercept.kernel import CGROUP_HOOKS, PER_NETNS
 
-    assert {program.name for program in ours.programs} == {*CGROUP_HOOKS, "inbound"}
+    assert {program.name for program in ours.programs} == {*CGROUP_HOOKS, "inbound", "stop"}
     assert {*PER_NETNS, "layout", "workloads", "destinations"} <= {one.name for one in ours.maps}
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from meshtrio.intercept import bpf
 from meshtrio.intercept.direct_followed import DirectFollowed
-from meshtrio.intercept.direct_layout import BERTH_BYTES, BERTHS, FLOW_BEGUN, FOLLOWED_BYTES
+from meshtrio.intercept.followed_layout import BERTH_BYTES, BERTHS, FLOW_BEGUN, FOLLOWED_BYTES
 
 pytestmark = pytest.mark.kernel
 

@@ -40,7 +40,7 @@ def loaded(compiled: CompiledObject, pins: Path | None) -> Kernel:
 
 
 def test_everything_is_there(kernel: Kernel) -> None:
-    assert set(kernel.programs) == set(CGROUP_HOOKS)
+    assert set(kernel.programs) == {*CGROUP_HOOKS, "stop"}
     assert set(kernel.maps) == {one.name for one in kernel.compiled.maps} - set(PER_NETNS)
     assert bpf.look_up(kernel.maps["layout"], bytes(4), 4) == struct.pack("<I", LAYOUT_VERSION)
     assert not kernel.adopted

@@ -35,9 +35,11 @@ def little(raw: bytes) -> int:
 
 def test_sizes_are_those_of_c(c: dict[str, int]) -> None:
     assert {
-        name: c[f"sizeof {name}"] for name in ("place", "origin", "port_key", "listener", "workload", "addr")
+        name: c[f"sizeof {name}"]
+        for name in ("place", "voucher", "origin", "port_key", "listener", "workload", "addr")
     } == {
         "place": layout.PLACE_BYTES,
+        "voucher": layout.VOUCHER_BYTES,
         "origin": layout.ORIGIN_BYTES,
         "port_key": layout.PORT_KEY_BYTES,
         "listener": layout.LISTENER_BYTES,
@@ -91,6 +93,14 @@ def test_place(c: dict[str, int], netns: int, address: Address, door: int) -> No
     # A hash map compares the padding too, and the hooks write zeros there.
     assert field(c, raw, "place.door", 2) == door.to_bytes(2, "big")
     assert raw[c["place.door"] + 2 :] == bytes(4)
+
+
+@given(netns=u64, source=addresses, to=addresses)
+def test_voucher(c: dict[str, int], netns: int, source: Address, to: Address) -> None:
+    raw = layout.voucher(netns, source, to)
+    assert field(c, raw, "voucher.source", layout.PLACE_BYTES) == layout.place(netns, source)
+    assert field(c, raw, "voucher.to", 18) == to.pack()
+    assert raw[c["voucher.to"] + 18 :] == bytes(6)
 
 
 @given(address=addresses)
@@ -190,6 +200,7 @@ SHAPES = {
     9: "6ac07160",
     10: "5c5324e9",
     11: "c28567a2",
+    12: "f0839ba2",
 }
 
 

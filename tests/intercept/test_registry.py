@@ -12,6 +12,7 @@ from meshtrio.address import Address
 from meshtrio.intercept import cgroup as groups
 from meshtrio.intercept.capture import Surroundings
 from meshtrio.intercept.kernel import Kernel, pinned_folders
+from meshtrio.intercept.tables import Ports
 from meshtrio.intercept.workload import Spec, WorkloadError, read_list
 from tests.intercept.hooks import another, foreign
 from tests.intercept.node import (
@@ -67,6 +68,24 @@ async def test_a_workload_is_caught_until_it_is_removed(rung: str, kernel: Kerne
             assert len(made.doors()) == 2, "connections that came through still need them"
         assert await made.registry.remove(shop)
         assert place.remains() == []
+
+
+async def test_who_leaves_is_told_of_while_its_hooks_are_there(kernel: Kernel, place: Place) -> None:
+    """So nobody is sent there who would find that it is known no more."""
+    async with node(kernel) as made:
+        listen(place, 8080)
+        shop = await made.registry.add(place.spec())
+        ports, told = Ports(kernel.maps["ports"]), list[object]()
+
+        def listener() -> int | None:
+            return ports.listener(shop.site.netns.id, 8080)
+
+        made.registry.leaving = lambda number: told.append((number, listener(), list(made.registry)))
+        await made.registry.catch_no_more("shop")
+        assert told == [(shop.id, shop.id, [])]
+        assert listener() is None
+        await made.registry.remove(shop)
+        assert len(told) == 1
 
 
 @each_rung

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 
 from meshtrio.intercept import nft_errand
 from meshtrio.intercept.kernel import Kernel, pinned_folders
+from meshtrio.intercept.tables import Ports
 from meshtrio.intercept.workload import Kept, Spec
 from tests.intercept.hooks import another
 from tests.intercept.node import Place, a_place, another_place, node, path_of, remains
@@ -57,7 +58,9 @@ async def test_what_cannot_be_adopted_is_named_and_its_remains_go(
         async with node(first, show_callers=True) as crashed:
             crashed.registry.list_path = tmp_path / "workloads.json"
             with another_place(place.space) as doomed:
-                await crashed.registry.add(Spec(name="pod", cgroup=str(place.group), netns=str(path)))
+                spec = Spec(name="pod", ports=(9001,), cgroup=str(place.group), netns=str(path))
+                pod = await crashed.registry.add(spec)
+                assert Ports(first.maps["ports"]).listener(pod.site.netns.id, 9001) == pod.id
                 await crashed.registry.add(doomed.spec("doomed"))
                 crashed.registry.let_go()
                 crashed.registry._workloads.clear()
@@ -73,6 +76,7 @@ async def test_what_cannot_be_adopted_is_named_and_its_remains_go(
                 assert f"pod: the network namespace {path} has been replaced" in lost[0]
                 assert "not a cgroup v2" in lost[1]
                 assert len(made.registry) == 0
+                assert Ports(second.maps["ports"]).listened() == {}, "their numbers may become others'"
             with trio.fail_after(5):
                 while place.remains():  # the kernel frees links in its own time
                     await trio.sleep(0.05)

@@ -9,7 +9,7 @@ import pytest
 
 from meshtrio.address import Address
 from meshtrio.intercept.netns import Netns
-from meshtrio.intercept.sockdiag import SockDiag
+from meshtrio.intercept.sockdiag import LOOPBACK_INDEX, SockDiag
 from tests.support.namespace import Namespace
 
 pytestmark = pytest.mark.world
@@ -216,3 +216,14 @@ def test_a_connection_is_ended_for_both_sides_and_only_that_one(space: Namespace
             accepted.recv(1)
         assert diag.connected(*ends(other))
         assert not diag.destroy(Address.of(host, 1), Address.of(host, 2), cookie)
+
+
+def test_one_that_is_bound_to_an_interface_is_found_by_that(space: Namespace) -> None:
+    with asking(space) as diag, contextlib.ExitStack() as stack:
+        listener = stack.enter_context(space.bound("127.0.0.1", 0))
+        caller = stack.enter_context(space.tcp_socket(listener.family))
+        caller.connect(listener.getsockname())
+        caller.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
+        cookie = int.from_bytes(caller.getsockopt(socket.SOL_SOCKET, SO_COOKIE, 8), "little")
+        assert not diag.destroy(*ends(caller), cookie)
+        assert diag.destroy(*ends(caller), cookie, interface=LOOPBACK_INDEX)

@@ -161,6 +161,10 @@ def test_a_port_is_noted_for_one_workload_and_forgotten_with_it(ports: int) -> N
     table.note(6, 80, 8)
     table.forget(7)
     assert list(bpf.keys(ports, PORT_KEY_BYTES)) == [port_key(6, 80)]
+    table.note(6, 81, 9)
+    table.note(6, 82, 10)
+    table.forget_others({8, 10, 11})
+    assert table.listened() == {80: {6: 8}, 82: {6: 10}}
 
 
 def test_the_heart_beats_by_the_kernel_s_clock(heartbeat: int) -> None:
@@ -233,4 +237,4 @@ def test_taking_out_gives_the_last_value_once(ports: int) -> None:
 def test_who_listens_is_told_by_port(ports: int) -> None:
     for netns, port, sockets in ((5, 80, 1), (6, 80, 2), (5, 81, 0), (6, 82, 1)):
         bpf.update(ports, port_key(netns, port), listener(7, sockets))
-    assert Ports(ports).listened() == {80: {5, 6}, 82: {6}}
+    assert Ports(ports).listened() == {80: {5: 7, 6: 7}, 82: {6: 7}}

@@ -11,6 +11,8 @@ from meshtrio.intercept import bpf
 from meshtrio.intercept import direct_layout as layout
 from meshtrio.intercept.direct_layout import Pick, ServiceWords
 from meshtrio.intercept.direct_seats import NoRoom
+from meshtrio.intercept.followed_layout import BERTH_BYTES, FOLLOWED_BYTES
+from meshtrio.intercept.grant_layout import GRANT_BYTES, GRANTEE_BYTES, PASSAGE_BYTES, PASSENGER_BYTES
 from meshtrio.intercept.udp_maps import UdpMaps
 from tests.support.seats import let_carry
 
@@ -26,8 +28,10 @@ SIZES = {
     "direct_slots": (HASH, layout.SLOT_KEY_BYTES, layout.SLOT_BYTES),
     "direct_seats": (HASH, layout.MEMBER_KEY_BYTES, layout.SEAT_BYTES),
     "direct_members": (ARRAY, 4, layout.MEMBER_BYTES),
-    "direct_berths": (ARRAY, 4, layout.BERTH_BYTES),
-    "direct_live": (HASH, 8, layout.FOLLOWED_BYTES),
+    "direct_berths": (ARRAY, 4, BERTH_BYTES),
+    "direct_live": (HASH, 8, FOLLOWED_BYTES),
+    "grants": (HASH, GRANTEE_BYTES, GRANT_BYTES),
+    "passages": (HASH, PASSAGE_BYTES, PASSENGER_BYTES),
 }
 VIP, OTHER = Address.of("10.96.0.10", 53), Address.of("10.96.0.11", 53)
 ONE, TWO = Address.of("10.1.0.1", 5353), Address.of("10.1.0.2", 5353)

@@ -6,16 +6,19 @@ from collections.abc import Iterator
 import pytest
 
 from meshtrio.address import Address
+from meshtrio.intercept import bpf
+from meshtrio.intercept.layout import VOUCHER_BYTES, VOUCHER_WORKLOAD_BYTES
 from meshtrio.intercept.vouchers import Vouchers
 
 pytestmark = pytest.mark.kernel
 
+LRU_HASH = 9  # BPF_MAP_TYPE_LRU_HASH, include/uapi/linux/bpf.h
 FROM, TO = Address.of("10.0.0.1", 40_000), Address.of("10.0.0.2", 80)
 
 
 @pytest.fixture
 def vouchers() -> Iterator[Vouchers]:
-    descriptor = Vouchers.make()
+    descriptor = bpf.create_map(LRU_HASH, "vouchers", (VOUCHER_BYTES, VOUCHER_WORKLOAD_BYTES, 8192))
     yield Vouchers(descriptor)
     os.close(descriptor)
 

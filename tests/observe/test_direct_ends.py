@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from meshtrio.address import Address
-from meshtrio.intercept.direct_layout import (
+from meshtrio.intercept.followed_layout import (
+    FLOW_ASTRAY,
     FLOW_RELEASED,
     FLOW_RETRANSMITTED,
     DirectEnded,
@@ -14,7 +15,7 @@ from meshtrio.intercept.direct_layout import (
     EndedWords,
 )
 from meshtrio.observe import direct_ends as ends
-from meshtrio.observe.direct_ends import is_fault, outcome_of, payload, shown, sums_of, tally_of
+from meshtrio.observe.direct_ends import end_of, is_fault, outcome_of, payload, shown, sums_of, tally_of
 from meshtrio.observe.ledger import LISTED
 from meshtrio.outcome import Outcome
 
@@ -23,6 +24,7 @@ LIVE = DirectLive(
     destination=Address.of("10.96.0.10", 80),
     member=Address.of("10.1.0.1", 8080),
     workload=7,
+    called=0,
     netns=3,
     began_at=100.0,
 )
@@ -62,6 +64,18 @@ def test_silence_is_a_connect_that_was_sent_twice() -> None:
 @pytest.mark.parametrize("state", [0, 3, 7, 10, 12, 2**32 - 1])
 def test_a_state_that_no_connection_ends_in_is_our_bug(state: int) -> None:
     assert outcome_of(ended(state)) is Outcome.OUR_BUG
+
+
+@pytest.mark.parametrize("released", [False, True])
+@pytest.mark.parametrize("retransmitted", [False, True])
+@pytest.mark.parametrize("state", [ends.SYN_SENT, ends.ESTABLISHED, 0])
+def test_who_went_astray_met_somebody_else_and_nobody_is_to_blame(
+    state: int, released: bool, retransmitted: bool
+) -> None:
+    one = ended(state, released=released, retransmitted=retransmitted)
+    astray = msgspec.structs.replace(one, received=0, astray=True)
+    assert outcome_of(astray) is Outcome.UPSTREAM_TLS
+    assert not is_fault(astray)
 
 
 @pytest.mark.parametrize(
@@ -116,7 +130,7 @@ def test_clocks_that_are_read_apart_make_no_negative_time() -> None:
 
 def words(cookie: int = 9, **how: Any) -> EndedWords:
     to, came = LIVE.destination.pack(), LIVE.source.pack()
-    one = EndedWords(came, to, LIVE.member.pack(), 7, 3, 100, cookie, 200, 10, 20, ends.LAST_ACK, 0)
+    one = EndedWords(came, to, LIVE.member.pack(), 7, 0, 3, 100, cookie, 200, 10, 20, ends.LAST_ACK, 0)
     return one._replace(**how)
 
 
@@ -131,6 +145,8 @@ def test_sums_are_by_workload_address_and_end() -> None:
             words(cookie=1, state=ends.ESTABLISHED),
             words(workload=8),
             words(destination=other),
+            words(state=ends.SYN_SENT, flags=FLOW_ASTRAY, sent=0, received=0),
+            words(cookie=1, state=ends.SYN_SENT, flags=FLOW_ASTRAY, sent=0, received=0),
         ],
         {1},
     )
@@ -139,9 +155,16 @@ def test_sums_are_by_workload_address_and_end() -> None:
         (7, to, Outcome.CONNECT_FAILED): [1, 0, 0],
         (7, to, Outcome.CONNECT_TIMEOUT): [1, 0, 0],
         (7, to, Outcome.DRAINED): [1, 10, 20],
+        (7, to, Outcome.UPSTREAM_TLS): [2, 0, 0],
         (8, to, Outcome.CARRIED): [1, 10, 20],
         (7, other, Outcome.CARRIED): [1, 10, 20],
     }
+
+
+def test_what_we_have_ended_is_drained_unless_it_went_astray() -> None:
+    assert end_of(words(), set()) is Outcome.CARRIED
+    assert end_of(words(), {9}) is Outcome.DRAINED
+    assert end_of(words(flags=FLOW_ASTRAY), {9}) is Outcome.UPSTREAM_TLS
 
 
 def test_a_tally_counts_all_and_lists_some() -> None:

@@ -125,3 +125,16 @@ def test_a_port_goes_as_its_addresses_go() -> None:
     assert way_of([Relayed.FULL] * 2) == Way("relay", Relayed.FULL.value)
     both = way_of([Relayed.FULL, Relayed.FAMILY])
     assert both == Way("relay", f"{Relayed.FULL.value}; {Relayed.FAMILY.value}")
+
+
+@pytest.mark.parametrize(("callers", "whose"), [(1, "1 workload of"), (2, "2 workloads of")])
+def test_a_port_for_those_who_have_a_grant_says_how_many(callers: int, whose: str) -> None:
+    way = way_of(["table", "table"], callers=callers)
+    assert way.path == "granted"
+    assert way.why.startswith(whose)
+
+
+def test_what_is_relayed_is_so_whoever_may_go_elsewhere() -> None:
+    assert way_of([], callers=3) == Way("relay", Relayed.NO_ADDRESS.value)
+    assert way_of([Relayed.UNGRANTED], callers=3) == Way("relay", Relayed.UNGRANTED.value)
+    assert way_of(["table", Relayed.FAMILY], callers=3) == Way("both", Relayed.FAMILY.value)

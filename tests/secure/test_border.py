@@ -240,7 +240,10 @@ async def test_whom_nobody_vouches_for_is_asked_for_tls() -> None:
 
 
 @pytest.mark.parametrize(("who", "revoked"), [((SERVER,), False), ((SERVER, CLIENT), True)])
-async def test_who_is_vouched_for_needs_a_good_certificate(who: tuple[int, ...], revoked: bool) -> None:
+async def test_who_is_vouched_for_needs_a_good_certificate(
+    who: tuple[int, ...], revoked: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(border_module, "COMING_S", 0.1)
     made = border(*who, mtls=KERNEL)
     if revoked:
         made.learn(trusted(ids={CLIENT_ID: 0.0}))
@@ -248,6 +251,19 @@ async def test_who_is_vouched_for_needs_a_good_certificate(who: tuple[int, ...],
         with pytest.raises(Unsafe, match="revoked" if revoked else "no valid certificate") as told:
             await made.into(ends.far, CALLED, ends.at, vouched=lambda: CLIENT)
         assert told.value.outcome is Outcome.CLIENT_TLS
+
+
+async def test_who_is_vouched_for_by_a_predecessors_worker_may_be_known_later() -> None:
+    made = border(SERVER, mtls=KERNEL)
+    async with pair() as ends, trio.open_nursery() as meanwhile:
+
+        async def let_in() -> None:
+            into = await made.into(ends.far, CALLED, ends.at, vouched=lambda: CLIENT)
+            assert (str(into.peer), into.tls) == (CLIENT_ID, "kernel")
+
+        meanwhile.start_soon(let_in)
+        await trio.sleep(0.1)
+        made.learn(credentials(CLIENT, CLIENT_ID))
 
 
 def test_policy_judges_by_the_configuration_that_holds_now() -> None:

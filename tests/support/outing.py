@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -26,18 +27,9 @@ def mesh_prefix(
 
     Each use of the words is an outing of its own name, so several may run at once.
     """
-    services = [
-        {
-            "name": f"service-{number}",
-            "vips": [vip],
-            "ports": [{"port": port}],
-            "endpoints": [f"[{host}]:{to}" if ":" in host else f"{host}:{to}"],
-        }
-        for number, ((vip, port), (host, to)) in enumerate(routes.items())
-    ]
     with tempfile.TemporaryDirectory(prefix="meshtrio-outing-") as folder:
         catalog, settings = Path(folder, "catalog.yaml"), Path(folder, "meshtrio.yaml")
-        catalog.write_text(yaml.safe_dump({"services": services}))
+        catalog.write_text(yaml.safe_dump({"services": services_of(routes)}))
         settings.write_text(
             yaml.safe_dump(
                 {
@@ -50,3 +42,16 @@ def mesh_prefix(
         words = [sys.executable, "-m", "meshtrio", "exec", "--standalone", "--rung", rung]
         words += ["--config", str(settings), "--workers", str(workers)]
         yield [*words, "--name", f"outing-{os.getpid()}-{next(_numbers)}", "--"]
+
+
+def services_of(routes: dict[Address, Address]) -> list[dict[str, Any]]:
+    """Describe these for the catalog: dialled address -> endpoint."""
+    return [
+        {
+            "name": f"service-{number}",
+            "vips": [vip],
+            "ports": [{"port": port}],
+            "endpoints": [f"[{host}]:{to}" if ":" in host else f"{host}:{to}"],
+        }
+        for number, ((vip, port), (host, to)) in enumerate(routes.items())
+    ]

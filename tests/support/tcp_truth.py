@@ -16,7 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -67,10 +67,12 @@ def run_integrity(
     deadline_s: float = 30,
     at_once: int = 64,
     only: Sequence[int] = (),
+    once_served: Callable[[], object] = lambda: None,
 ) -> Report:
     """Run client and server as processes of their own, and judge.
 
     greeter is a second (server address, dialled address), where the server speaks first.
+    `once_served` is called when the server listens, before the client starts.
     A client that is not done after timeout_s is a finding `hang`; no process is left, however this ends.
     """
     plan = Plan(
@@ -95,6 +97,7 @@ def run_integrity(
             dial += ["--only", str(number)]
         with _process([*server_prefix, *module, "tests.integrity.server", *listen, *words]) as server:
             _wait_ready(server)
+            once_served()
             began = time.monotonic()
             with _process([*command_prefix, *module, "tests.integrity.client", *dial, *words]) as client:
                 try:

@@ -17,9 +17,17 @@ from meshtrio.catalog.service import Endpoint, Found, Service, ServicePort
 from meshtrio.intercept import bpf
 from meshtrio.intercept.arrival import Door, KernelMaps
 from meshtrio.intercept.doors import open_doors
-from meshtrio.intercept.layout import LISTENER_BYTES, ORIGIN_BYTES, PLACE_BYTES, PORT_KEY_BYTES, Origin, place
+from meshtrio.intercept.layout import (
+    LISTENER_BYTES,
+    ORIGIN_BYTES,
+    PLACE_BYTES,
+    PORT_KEY_BYTES,
+    VOUCHER_BYTES,
+    VOUCHER_WORKLOAD_BYTES,
+    Origin,
+    place,
+)
 from meshtrio.intercept.netns import Netns
-from meshtrio.intercept.vouchers import Vouchers
 from meshtrio.messages import Direction, OpenDoor, WorkloadName
 
 HASH, ARRAY = 1, 2
@@ -42,7 +50,8 @@ class HandMaps:
             for kind, key_bytes, value_bytes in shapes
         ]
         self.descriptors.append(bpf.create_map(ARRAY, "by_hand", (4, 8, 1)))
-        self.descriptors.append(Vouchers.make())
+        shape = (VOUCHER_BYTES, VOUCHER_WORKLOAD_BYTES, entries)
+        self.descriptors.append(bpf.create_map(HASH, "by_hand", shape))
         self.wrapped = KernelMaps.of(self.descriptors)
 
     def close(self) -> None:
