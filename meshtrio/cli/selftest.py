@@ -33,12 +33,12 @@ PATIENCE_S = 5.0
 RULES_S = 2.0
 """nf_tables rules follow a new listening port within half a second; a busy machine gets longer."""
 
-_DIALLING = """
+DIALLING = """
 import socket, sys
 with socket.create_connection((sys.argv[1], int(sys.argv[2])), 3) as line:
     print(line.recv(99).decode(), line.getpeername()[0])
 """
-_LISTENING = """
+LISTENING = """
 import socket
 with socket.create_server(("127.0.0.1", 0)) as door:
     print(door.getsockname()[1], flush=True)
@@ -68,7 +68,7 @@ async def prove(config: Config, rung: str) -> list[Proof]:
                 wanted = _config(config, rung, _catalog(Path(folder), ports))
                 spec = Spec(name=f"check-{os.getpid()}-{next(_numbers)}")
                 with trio.fail_after(6 * PATIENCE_S):
-                    async with own(wanted, spec, _at_once()) as member:
+                    async with own(wanted, spec, at_once()) as member:
                         for host in NOWHERE if has_ipv6() else NOWHERE[:1]:
                             proofs.append(await _outbound(member, host))
                         proofs.append(await _inbound(member))
@@ -82,7 +82,7 @@ async def prove(config: Config, rung: str) -> list[Proof]:
     return proofs
 
 
-def _at_once() -> trio.Event:
+def at_once() -> trio.Event:
     """Return the event by which connections that are still there are cut."""
     event = trio.Event()
     event.set()
@@ -146,7 +146,7 @@ async def _outbound(member: Membership, host: str) -> Proof:
     what = f"outbound {family} is caught"
     with trio.move_on_after(PATIENCE_S):
         done = await trio.run_process(
-            _inside(member, _DIALLING, host, "80"), capture_stdout=True, capture_stderr=True, check=False
+            inside(member, DIALLING, host, "80"), capture_stdout=True, capture_stderr=True, check=False
         )
         answer, _, seen = done.stdout.decode().strip().rpartition(" ")
         if answer.encode() != ANSWER:
@@ -161,7 +161,7 @@ async def _inbound(member: Membership) -> Proof:
     what = "inbound is caught"
     async with trio.open_nursery() as nursery:
         process = await nursery.start(
-            functools.partial(trio.run_process, _inside(member, _LISTENING), stdout=-1, check=False)
+            functools.partial(trio.run_process, inside(member, LISTENING), stdout=-1, check=False)
         )
         try:
             with trio.move_on_after(PATIENCE_S):
@@ -196,6 +196,7 @@ async def _saw(connections: Callable[[], Any], port: int) -> bool:
     return any(one.direction == "inbound" and one.destination.endswith(f":{port}") for one in listed)
 
 
-def _inside(member: Membership, program: str, *arguments: str) -> list[str]:
+def inside(member: Membership, program: str, *arguments: str) -> list[str]:
+    """Return the command that runs a Python program in the cgroup of a member."""
     python = launch.argv(str(member.cgroup), "", -1, [])[0]
     return launch.argv(str(member.cgroup), "", -1, [python, "-I", "-S", "-c", program, *arguments])

@@ -53,6 +53,7 @@ def test_on_this_machine(run: Run) -> None:
         "R5 app to app",
         "ebpf: inbound",
         "nft: inbound",
+        "r5: a granted call goes past both doors",
     ):
         assert any(line.startswith(name) for line in lines), name
 

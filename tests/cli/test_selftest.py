@@ -17,7 +17,7 @@ from meshtrio.config.schema import Config, Workload
 from meshtrio.intercept import cgroup
 
 pytestmark = pytest.mark.world
-_real_inside = selftest._inside
+_real_inside = selftest.inside
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ async def test_a_strange_answer_is_found_out(config: Config, monkeypatch: pytest
 async def test_a_peer_that_is_not_the_one_dialled_is_found_out(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(selftest, "_DIALLING", selftest._DIALLING.replace("getpeername", "getsockname"))
+    monkeypatch.setattr(selftest, "DIALLING", selftest.DIALLING.replace("getpeername", "getsockname"))
     assert [proof.worked for proof in await prove(config, "ebpf")] == [False, False, True]
 
 
@@ -68,14 +68,14 @@ async def test_inbound_that_goes_past_us_is_found_out(
     config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(selftest, "RULES_S", 0.3)
-    monkeypatch.setattr(selftest, "_inside", _outside)
+    monkeypatch.setattr(selftest, "inside", _outside)
     proofs = {proof.what: proof for proof in await prove(config, "ebpf")}
     assert proofs["inbound is caught"].says == "a call from outside went past us"
 
 
 def _outside(member: Membership, program: str, *arguments: str) -> list[str]:
     """Let who listens do so outside; who dials stays inside, for its traffic shall not leave."""
-    if program is not selftest._LISTENING:
+    if program is not selftest.LISTENING:
         return _real_inside(member, program, *arguments)
     return [sys.executable, "-I", "-S", "-c", program, *arguments]
 
