@@ -1,8 +1,9 @@
 """Shell. Direct services beside no mesh at all, and what a pick costs.
 
 `python -m tests.bench.direct ROUNDS LOAD...` compares (direct_slots.py; several hundred rounds, a minute a
-load), without arguments it is the picks. The load `udp` is round trips to a UDP service (datagrams.py), of
-which five rounds are enough; it must be named.
+load), without arguments it is the picks. With `ROUNDS granted LOAD...` it compares connections between two
+workloads of one agent. The load `udp` is round trips to a UDP service (datagrams.py), of which five rounds
+are enough; it must be named.
 
 Linux IPVS would be the other one to compare with; it is measured nowhere here, for it needs a kernel that has
 it (CONFIG_IP_VS).
@@ -13,7 +14,7 @@ import ctypes
 import os
 import struct
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import trio
 
@@ -21,14 +22,18 @@ from meshtrio.address import Address
 from meshtrio.intercept import bpf
 from meshtrio.intercept.direct_layout import Pick
 from meshtrio.intercept.direct_maps import DirectMaps
-from meshtrio.intercept.kernel import open_kernel
+from meshtrio.intercept.kernel import Kernel, open_kernel
+from meshtrio.intercept.layout import Reason
 from meshtrio.intercept.udp_maps import UdpMaps
 from tests.bench import datagrams, direct_slots
+from tests.bench.direct_loads import LOADS
 from tests.bench.process import end_on_sigterm
+from tests.bpf.neighbours import CALLER, neighbours_in
 from tests.bpf.pod import HERE, VIP, Pod, pod_in
 from tests.support.namespace import Namespace
 
-ENABLE_STATS = 32
+ENABLE_STATS, PROGRAM_BY_ID = 32, 13
+SK_LOOKUP = 36
 _INFO_BYTES, _RUN_TIME_AT = 256, 192
 """Of struct bpf_prog_info (include/uapi/linux/bpf.h): run_time_ns and run_cnt stand there."""
 
@@ -66,14 +71,47 @@ def connection_costs(pod: Pod) -> None:
         DirectMaps(pod.kernel.maps).put(
             Address.of(VIP, 80), Pick.TURNS, [Address.of(*door.getsockname()[:2])]
         )
-        before = {name: ran(program) for name, program in pod.kernel.programs.items()}
-        for _ in range(2000):
-            pod.app.do("d = tcp(host); d.connect((host, 80)); d.close()", host=VIP)
-            door.accept()[0].close()
-        for name, program in pod.kernel.programs.items():
-            took, runs = (after - was for after, was in zip(ran(program), before[name], strict=True))
-            if runs:
-                print(f"a connection: {name} {took / 2000:.0f} ns, in {runs / 2000:g} runs", flush=True)
+        with printed_costs("a connection", pod.kernel.programs):
+            for _ in range(2000):
+                pod.app.do("d = tcp(host); d.connect((host, 80)); d.close()", host=VIP)
+                door.accept()[0].close()
+
+
+def granted_costs(kernel: Kernel) -> None:
+    """Print what each hook takes for one of 2,000 granted connections, at both of its ends."""
+    with neighbours_in(kernel, apart=False) as pair, program_of(pair.called.space) as inbound:
+        pair.serve()
+        pair.grant(CALLER, for_s=600)
+        with printed_costs("a granted connection", {**kernel.programs, "inbound": inbound}):
+            for _ in range(2000):
+                pair.caller.heartbeat.beat()
+                pair.caller.app.do("d = tcp(host); d.connect((host, 80)); d.close()", host=VIP)
+                pair.called.app.do("app.accept()[0].close()")
+        told = pair.caller.counted()
+        if told.get(Reason.PASSED_GRANTED, 0) < 2000:
+            raise RuntimeError(f"not all were granted: {told}")
+
+
+@contextlib.contextmanager
+def printed_costs(what: str, programs: Mapping[str, int]) -> Iterator[None]:
+    """Print what each program has taken meanwhile for one of 2,000."""
+    before = {name: ran(program) for name, program in programs.items()}
+    yield
+    for name, program in programs.items():
+        took, runs = (after - was for after, was in zip(ran(program), before[name], strict=True))
+        if runs:
+            print(f"{what}: {name} {took / 2000:.0f} ns, in {runs / 2000:g} runs", flush=True)
+
+
+@contextlib.contextmanager
+def program_of(space: Namespace) -> Iterator[int]:
+    """Open the sk_lookup program of a namespace."""
+    ((number,), _) = bpf.attached(space.fd, SK_LOOKUP)
+    held = bpf.call(PROGRAM_BY_ID, struct.pack("<III", number, 0, 0))
+    try:
+        yield held
+    finally:
+        os.close(held)
 
 
 def datagram_costs(pod: Pod) -> None:
@@ -111,6 +149,8 @@ def picks() -> None:
                     )
             connection_costs(pod)
             datagram_costs(pod)
+        with counted_runs():
+            granted_costs(kernel)
     finally:
         kernel.close()
 
@@ -118,8 +158,10 @@ def picks() -> None:
 if __name__ == "__main__":
     end_on_sigterm()
     if len(sys.argv) > 1:
-        rounds, wanted = int(sys.argv[1]), sys.argv[2:] or list(direct_slots.LOADS)
-        direct_slots.compare(rounds, [name for name in wanted if name != "udp"])
+        rounds, wanted = int(sys.argv[1]), sys.argv[2:]
+        granted = wanted[:1] == ["granted"]
+        wanted = wanted[granted:] or list(LOADS)
+        direct_slots.compare(rounds, [name for name in wanted if name != "udp"], granted=granted)
         if "udp" in wanted:
             datagrams.compare(rounds)
     else:

@@ -106,14 +106,15 @@ class MutualMeshtrio:
                 agent = running(words, place.cores.proxy, log=log, cwd=ROOT, spot=spot)
                 agents.append((stack.enter_context(agent), folder / f"{side}.sock", log))
             for started in agents:
-                _wait_until_ready(*started)
+                wait_until_ready(*started)
             ready_s = time.monotonic() - began
             workload = stack.enter_context(unmeshed_workload(place))
             dial: dict[Target, tuple[str, int]] = {target: (virtual, port) for target, port in PORTS.items()}
             yield Standing(workload, dial, tuple(agent.pid for agent, _, _ in agents), ready_s)
 
 
-def _wait_until_ready(agent: "subprocess.Popen[str]", control: Path, log: Path) -> None:
+def wait_until_ready(agent: "subprocess.Popen[str]", control: Path, log: Path) -> None:
+    """Wait until an agent serves, and its workloads have certificates. RuntimeError if it ends or is late."""
     until = time.monotonic() + READY_S
     while agent.poll() is None and time.monotonic() < until:
         with contextlib.suppress(OSError, http.client.HTTPException):

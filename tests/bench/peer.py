@@ -26,6 +26,8 @@ class Standing(NamedTuple):
     proxies: tuple[int, ...]
     """The roots of the proxies' process trees; the workload's branch of them does not count."""
     ready_s: float | None
+    server: int = 0
+    """The pid of an echo server of its own; 0: it leads to the place's."""
 
 
 class Peer(Protocol):

@@ -84,7 +84,7 @@ def verdict(ratio: Middle, again: Middle, goal: float) -> str:
     """Say whether a ratio reaches its goal; `again` is that of a way to itself, of the same rounds."""
     if not again.low <= 1 <= again.high:
         return "too noisy to tell: a way is not even as quick as itself"
-    if again.high - again.low > 1 - goal:
+    if again.high - again.low > abs(1 - goal):
         return f"too noisy to tell: a way and itself are {again.high - again.low:.3f} apart"
     if ratio.low >= goal:
         return "reached"

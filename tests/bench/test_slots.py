@@ -76,6 +76,8 @@ TRUE_MEDIAN = 0.01 * 0.1397
         (Middle(0.80, 0.79, 0.81), Middle(0.98, 0.97, 0.999), 0.95, "too noisy to tell: a way is not"),
         (Middle(1.0, 0.995, 1.01), Middle(1.0, 0.994, 1.006), 0.99, "too noisy to tell: a way and itself"),
         (Middle(1.0, 0.995, 1.01), Middle(1.0, 0.994, 1.006), 0.95, "reached"),
+        (Middle(1.4, 1.3, 1.45), SURE, 1.5, "missed"),
+        (Middle(1.6, 1.55, 1.7), SURE, 1.5, "reached"),
     ],
 )
 def test_a_verdict_needs_a_machine_that_lets_one_know(
