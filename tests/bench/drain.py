@@ -82,8 +82,10 @@ def main(arguments: list[str]) -> int:
     """Measure."""
     parser = argparse.ArgumentParser(prog="drain", description=__doc__)
     most = descriptor_limit() - SPARE
-    parser.add_argument("--connections", type=int, default=min(9900, most // 2), help="in the clear")
-    parser.add_argument("--mutual", type=int, default=min(4900, most // 4), help="through mutual TLS")
+    parser.add_argument("--connections", type=int, default=min(9900, most // 2), help="in the clear; 0: none")
+    parser.add_argument(
+        "--mutual", type=int, default=min(4900, most // 4), help="through mutual TLS; 0: none"
+    )
     parser.add_argument("--rung", choices=("ebpf", "nft"), default="ebpf")
     parser.add_argument("--drain-s", type=float, default=2.0)
     parser.add_argument("--rest-s", type=float, default=30.0)
@@ -95,7 +97,7 @@ def main(arguments: list[str]) -> int:
             ("in the clear", plain, options.connections),
             ("mutual TLS, both ends in one worker", mutual, options.mutual),
         ):
-            for hang_up in (True, False):
+            for hang_up in (True, False) if connections else ():
                 drain_s = LONG_S if hang_up else options.drain_s
                 print(f"{title}, {options.rung}:", flush=True)
                 with way(options.rung, timeouts={"drain_s": drain_s}) as ends:
