@@ -62,7 +62,7 @@ def _show(told: dict[str, Any]) -> None:
         ("config", of(told, "config", "path") or "no file", of(told, "config", "fault")),
         ("catalog", _catalog(told), of(told, "catalog", "fault")),
         ("identity", *identity(told)),
-        ("direct", _direct(told), ""),
+        ("direct", direct(told), ""),
         ("udp", _udp(told), ""),
         ("balance", *balance(told)),
         ("agent", _process(told["agent"]), ""),
@@ -94,7 +94,8 @@ def identity(told: dict[str, Any]) -> tuple[str, str]:
     return text, "\n".join(faults)
 
 
-def _direct(told: dict[str, Any]) -> str:
+def direct(told: dict[str, Any]) -> str:
+    """Say in a line how many direct services and connections there are."""
     counts = of(told, "direct") or {}
     if not any(counts.values()):
         return "no service"
@@ -102,6 +103,7 @@ def _direct(told: dict[str, Any]) -> str:
         f"{counts['services']} services, {counts['active']} connections live, {counts['connections']} in all"
     )
     text += f", {counts['failed']} not established" if counts["failed"] else ""
+    text += f", {counts['grants']} grants" if counts.get("grants") else ""
     return text + (f", no room for {counts['no_room']} services" if counts["no_room"] else "")
 
 

@@ -132,8 +132,8 @@ def way_of(judged: Collection[object], *, callers: int = 0) -> Way:
     reasons = [one for one in judged if isinstance(one, Relayed)]
     whys = "; ".join(dict.fromkeys(why.value for why in reasons))
     if not reasons and callers:
-        whose = "1 workload" if callers == 1 else f"{callers} workloads"
-        return Way("granted", f"{whose} of this node may go to its endpoints themselves, all others may not")
+        whose = "1 workload of this node goes" if callers == 1 else f"{callers} workloads of this node go"
+        return Way("granted", f"{whose} there past us; others are relayed")
     if not reasons:
         return Way("direct")
     return Way("relay" if len(reasons) == len(judged) else "both", whys)

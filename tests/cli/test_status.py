@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from meshtrio.cli.control_client import Control
-from meshtrio.cli.status import balance, identity, show_discovery
+from meshtrio.cli.status import balance, direct, identity, show_discovery
 from tests.cli.conftest import Run
 
 
@@ -131,3 +131,13 @@ def test_what_is_wrong_with_balancing_is_said() -> None:
         "shop/orders:http: no_key 9, weights_zero 1\nnot heeded of shop/web: a is x\n"
         "not heeded of shop/web: b is y\nand 3 more services",
     )
+
+
+def test_direct_connections_in_a_line() -> None:
+    none = dict.fromkeys(("services", "active", "connections", "failed", "no_room", "grants"), 0)
+    assert direct({"direct": none}) == direct({}) == "no service"
+    some = {**none, "services": 1, "active": 2, "connections": 3}
+    assert direct({"direct": some}) == "1 services, 2 connections live, 3 in all"
+    more = {**some, "failed": 4, "grants": 5, "no_room": 6}
+    told = "1 services, 2 connections live, 3 in all, 4 not established, 5 grants, no room for 6 services"
+    assert direct({"direct": more}) == told

@@ -127,7 +127,9 @@ def test_a_port_goes_as_its_addresses_go() -> None:
     assert both == Way("relay", f"{Relayed.FULL.value}; {Relayed.FAMILY.value}")
 
 
-@pytest.mark.parametrize(("callers", "whose"), [(1, "1 workload of"), (2, "2 workloads of")])
+@pytest.mark.parametrize(
+    ("callers", "whose"), [(1, "1 workload of this node goes"), (2, "2 workloads of this node go ")]
+)
 def test_a_port_for_those_who_have_a_grant_says_how_many(callers: int, whose: str) -> None:
     way = way_of(["table", "table"], callers=callers)
     assert way.path == "granted"
