@@ -125,7 +125,7 @@ def test_a_good_client_does_not_notice_those_who_give_up(fort: Fort) -> None:
     """Two thousand handshakes, each left alone at another point."""
     context = context_of(friend())
     before = rss(fort.worker)
-    fort.client.app.tell("steady", name="good", host=VIP, port=80, every=0.1)
+    fort.client.app.tell("steady", name="good", host=VIP, port=80, every=0.02)
     for number in range(2000):
         words = ByHand(context).words
         with fort.call() as call:
