@@ -70,11 +70,13 @@ def test_who_has_none_goes_to_the_worker(pair: Neighbours) -> None:
     pair.grant(SOMEBODY, CALLER)
     pair.dial()
     pair.arrived()
+    pair.caller.app.do("standing = kept")
     pair.grant()
     pair.dial()
     assert pair.at_outbound_door()
     assert pair.passages() == 1, "the one that stands goes on"
-    pair.caller.app.do("kept.close()")
+    pair.caller.app.do("standing.sendall(b'question'); kept.close()")
+    assert pair.called.app.do("said = got.recv(99).decode()") == "question"
 
 
 def test_a_grant_ends_by_itself(apart: Neighbours) -> None:
