@@ -221,6 +221,7 @@ def test_many_issuers_of_one_name_cost_little() -> None:
     assert count == SIGNATURES_BOUND
 
 
+@pytest.mark.filterwarnings("ignore:Parsed a serial number")  # which is then refused
 @given(st.integers(0, 5000), st.integers(1, 255))
 def test_a_changed_byte_proves_nothing_or_the_same(place: int, by: int) -> None:
     """What is signed cannot be changed. How a signature is written can: the count of its unused bits is
