@@ -1,6 +1,5 @@
 """World. The hooks' maps of UDP services: what is written, what does not fit, what a successor finds."""
 
-import mmap
 import os
 from collections.abc import Iterator
 
@@ -11,27 +10,18 @@ from meshtrio.intercept import bpf
 from meshtrio.intercept import direct_layout as layout
 from meshtrio.intercept.direct_layout import Pick, ServiceWords
 from meshtrio.intercept.direct_seats import NoRoom
-from meshtrio.intercept.followed_layout import BERTH_BYTES, FOLLOWED_BYTES
-from meshtrio.intercept.grant_layout import GRANT_BYTES, GRANTEE_BYTES, PASSAGE_BYTES, PASSENGER_BYTES
 from meshtrio.intercept.udp_maps import UdpMaps
+from tests.support import direct_world
+from tests.support.direct_world import ARRAY, HASH, SIZES
 from tests.support.seats import let_carry
 
 pytestmark = pytest.mark.kernel
 
-HASH, ARRAY, RING, NO_PREALLOC = 1, 2, 27, 1
-SIZES = {
-    "services": (HASH, 18, layout.SERVICE_BYTES),
+UDP = {
     "udp_services": (HASH, 18, layout.SERVICE_BYTES),
     "udp_slots": (HASH, layout.SLOT_KEY_BYTES, layout.SLOT_BYTES),
     "udp_seats": (HASH, layout.MEMBER_KEY_BYTES, layout.SEAT_BYTES),
     "udp_members": (ARRAY, 4, layout.MEMBER_BYTES),
-    "direct_slots": (HASH, layout.SLOT_KEY_BYTES, layout.SLOT_BYTES),
-    "direct_seats": (HASH, layout.MEMBER_KEY_BYTES, layout.SEAT_BYTES),
-    "direct_members": (ARRAY, 4, layout.MEMBER_BYTES),
-    "direct_berths": (ARRAY, 4, BERTH_BYTES),
-    "direct_live": (HASH, 8, FOLLOWED_BYTES),
-    "grants": (HASH, GRANTEE_BYTES, GRANT_BYTES),
-    "passages": (HASH, PASSAGE_BYTES, PASSENGER_BYTES),
 }
 VIP, OTHER = Address.of("10.96.0.10", 53), Address.of("10.96.0.11", 53)
 ONE, TWO = Address.of("10.1.0.1", 5353), Address.of("10.1.0.2", 5353)
@@ -39,12 +29,7 @@ ONE, TWO = Address.of("10.1.0.1", 5353), Address.of("10.1.0.2", 5353)
 
 def made_maps(entries: int) -> dict[str, int]:
     """Make all maps that are needed, each with room for so many."""
-    made = {
-        name: bpf.create_map(kind, name, (key, value, entries), NO_PREALLOC * (kind == HASH))
-        for name, (kind, key, value) in SIZES.items()
-    }
-    made["direct_ended"] = bpf.create_map(RING, "direct_ended", (0, 0, mmap.PAGESIZE))
-    return made
+    return direct_world.made_maps(entries, UDP)
 
 
 @pytest.fixture
@@ -61,7 +46,7 @@ def words(kernel_maps: dict[str, int], service: Address) -> ServiceWords | None:
 
 
 def count(kernel_maps: dict[str, int], name: str) -> int:
-    return len(list(bpf.keys(kernel_maps[name], SIZES[name][1])))
+    return len(list(bpf.keys(kernel_maps[name], {**SIZES, **UDP}[name][1])))
 
 
 def test_what_is_put_stands_and_leaves_tcp_alone(kernel_maps: dict[str, int]) -> None:

@@ -2,7 +2,7 @@
 
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -29,13 +29,19 @@ SIZES = {
 }
 
 
-@pytest.fixture
-def kernel_maps() -> Iterator[dict[str, int]]:
+def made_maps(entries: int, more: Mapping[str, tuple[int, int, int]]) -> dict[str, int]:
+    """Make all of them, and more, each with room for so many."""
     made = {
-        name: bpf.create_map(kind, name, (key, value, 64), NO_PREALLOC * (kind == HASH))
-        for name, (kind, key, value) in SIZES.items()
+        name: bpf.create_map(kind, name, (key, value, entries), NO_PREALLOC * (kind == HASH))
+        for name, (kind, key, value) in {**SIZES, **more}.items()
     }
     made["direct_ended"] = bpf.create_map(RING, "direct_ended", (0, 0, mmap.PAGESIZE))
+    return made
+
+
+@pytest.fixture
+def kernel_maps() -> Iterator[dict[str, int]]:
+    made = made_maps(64, {})
     yield made
     for descriptor in made.values():
         os.close(descriptor)
