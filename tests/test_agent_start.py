@@ -22,6 +22,7 @@ def test_a_reload_before_it_listens_does_not_end_it() -> None:
     code = """
 import os, signal, time, meshtrio.agent_start as s
 pid = os.getpid()
+signal.signal(signal.SIGHUP, lambda *_: None)
 if os.fork() == 0:
     try:
         for _ in range(500):
@@ -29,7 +30,6 @@ if os.fork() == 0:
             time.sleep(0.002)
     finally:
         os._exit(0)
-signal.signal(signal.SIGHUP, lambda *_: None)
 s.begin('/no/such.yaml', {})
 """
     done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
